@@ -1,0 +1,39 @@
+"""The log: one SQLite file in which events wait until every sink is done with them."""
+
+from forebay.buffer.entry import Entry, Receipt
+from forebay.buffer.errors import (
+    BufferDamaged,
+    BufferFault,
+    BufferFull,
+    BufferInUse,
+    BufferTooNew,
+    BufferUnavailable,
+)
+from forebay.buffer.ledger import Ledger, Outcome, SinkState
+from forebay.buffer.options import BufferOptions, Durability, WhenFull
+from forebay.buffer.reader import Damage, LogReader, Reading
+from forebay.buffer.segment import Slice
+from forebay.buffer.store import CommitStats, Store
+
+__all__ = [
+    "BufferDamaged",
+    "BufferFault",
+    "BufferFull",
+    "BufferInUse",
+    "BufferOptions",
+    "BufferTooNew",
+    "BufferUnavailable",
+    "CommitStats",
+    "Damage",
+    "Durability",
+    "Entry",
+    "Ledger",
+    "LogReader",
+    "Outcome",
+    "Reading",
+    "Receipt",
+    "SinkState",
+    "Slice",
+    "Store",
+    "WhenFull",
+]

@@ -1,0 +1,164 @@
+"""The file: opening, locking, migrating, and what SQLite's errors mean to us.
+
+One connection writes and checkpoints; everyone else reads (`mode=ro`). SQLite versions before
+3.51.3, 3.50.7 and 3.44.6 can lose committed transactions when two connections write and
+checkpoint a WAL at once; with a single one they cannot.
+"""
+
+import fcntl
+import os
+import sqlite3
+from importlib import resources
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from forebay.buffer.errors import BufferInUse, BufferTooNew, BufferUnavailable
+from forebay.buffer.options import BufferOptions, Durability
+
+PAGE_SIZE: Final = 4096
+BUSY_TIMEOUT: Final = 0.25
+"""Seconds that a commit waits for a lock which nobody else should hold."""
+_SLACK_PAGES: Final = 512
+"""Pages beyond `max_bytes` for cursors and counters: a full log must be able to empty itself."""
+_JOURNAL_LIMIT: Final = 8 * 1024 * 1024
+
+
+class Lock:
+    """Keeps a second daemon from the same file: an flock, which dies with its process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".lock")
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock. Raises BufferInUse with the owner's pid."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise BufferInUse(
+                f"{self._path.name.removesuffix('.lock')} is in use by process {owner}: "
+                "stop it, or set another buffer.path"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let go of the lock, if it was taken."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def prepare(path: Path) -> None:
+    """Make the directory, and an empty file with the right permissions."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+    except OSError as error:
+        raise BufferUnavailable(f"cannot use buffer.path {path}: {error.strerror}") from error
+
+
+def open_writer(options: BufferOptions) -> sqlite3.Connection:
+    """The one connection that writes, with the newest schema. Raises sqlite3.Error."""
+    database = sqlite3.connect(
+        options.path,
+        timeout=BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    try:
+        _configure(database, options)
+        migrate(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _configure(database: sqlite3.Connection, options: BufferOptions) -> None:
+    synchronous = "FULL" if options.durability is Durability.FSYNC else "NORMAL"
+    limit = options.max_bytes // PAGE_SIZE + _SLACK_PAGES
+    for pragma in (
+        f"page_size = {PAGE_SIZE}",
+        "auto_vacuum = INCREMENTAL",
+        "journal_mode = WAL",
+        f"synchronous = {synchronous}",
+        "wal_autocheckpoint = 0",  # checkpoints are the writer's, between commits
+        f"journal_size_limit = {_JOURNAL_LIMIT}",
+        "temp_store = MEMORY",
+        "foreign_keys = ON",
+        f"max_page_count = {limit}",
+    ):
+        database.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def reader_uri(path: Path) -> str:
+    """The address under which a read-only connection opens the file."""
+    return f"{path.absolute().as_uri()}?mode=ro"
+
+
+def migrate(database: sqlite3.Connection) -> None:
+    """Bring the schema to the newest version, one numbered file at a time."""
+    steps = sorted(
+        (int(file.name.split("_")[0]), file.read_text(encoding="utf-8"))
+        for file in resources.files("forebay.buffer.migrations").iterdir()
+        if file.name.endswith(".sql")
+    )
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    newest = steps[-1][0]
+    if version > newest:
+        raise BufferTooNew(
+            f"the buffer has schema version {version}, this forebay knows {newest}: "
+            "run the newer forebay, or set another buffer.path"
+        )
+    for number, script in steps:
+        if number > version:
+            database.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT")
+    database.execute(
+        "INSERT OR IGNORE INTO log (id, instance, next_seq, quarantined) VALUES (1, ?, 1, 0)",
+        (uuid4().hex[:12],),
+    )
+
+
+def used_bytes(database: sqlite3.Connection) -> int:
+    """Bytes of the pages in use, without the free ones and without the WAL."""
+    pages: int = database.execute("PRAGMA page_count").fetchone()[0]
+    return (pages - free_pages(database)) * PAGE_SIZE
+
+
+def free_pages(database: sqlite3.Connection) -> int:
+    """Pages that hold nothing and can be given back to the file system."""
+    pages: int = database.execute("PRAGMA freelist_count").fetchone()[0]
+    return pages
+
+
+def describe(error: sqlite3.Error) -> str:
+    """One line for an operator: SQLite's own words, and its name for the code."""
+    name = getattr(error, "sqlite_errorname", None)
+    return f"{error} ({name})" if name else str(error)
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether there was no room: `max_page_count` was reached, or the volume is full."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def wal_reset_safe(version: tuple[int, int, int]) -> bool:
+    """Whether this SQLite is free of the WAL-reset race between two writing connections."""
+    if version[:2] == (3, 44):
+        return version >= (3, 44, 6)
+    if version[:2] == (3, 50):
+        return version >= (3, 50, 7)
+    return version >= (3, 51, 3)

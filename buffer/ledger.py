@@ -1,0 +1,147 @@
+"""The ledger: what the log knows about its streams and sinks, without reading any event.
+
+The writer changes it in the same transaction as the events, and hands each commit's `Changes` to
+the event loop, which keeps a copy of its own: so what the loop shows is always the state after one
+commit, never between two.
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from forebay.buffer.cursors import Cursor
+
+
+class Outcome(StrEnum):
+    """What became of events, per sink. Each is a column of the table `sinks`."""
+
+    DELIVERED = "delivered"
+    DEAD_LETTERED = "dead_lettered"
+    DROPPED = "dropped"
+    EXPIRED = "expired"
+    QUARANTINED = "quarantined"
+    POSSIBLE_DUPLICATE = "possible_duplicate"
+    """Counts beside the others: events sent again after an answer that never came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream, and how many of its events were ever appended, and are stored now."""
+
+    id: int
+    events_total: int = 0
+    stored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SinkState:
+    """A sink as the log sees it: where it is, and what became of its events. Counts of events."""
+
+    streams: tuple[str, ...]
+    cursor: Cursor
+    routed: int = 0
+    replayed: int = 0
+    delivered: int = 0
+    dead_lettered: int = 0
+    dropped: int = 0
+    expired: int = 0
+    quarantined: int = 0
+    possible_duplicate: int = 0
+    notes: str = "{}"
+
+    @property
+    def lag(self) -> int:
+        """Events that still wait for this sink."""
+        return (
+            self.routed + self.replayed
+            - self.delivered - self.dead_lettered - self.dropped - self.expired - self.quarantined
+        )  # fmt: skip
+
+    def takes(self, stream: str) -> bool:
+        """Whether the sink subscribes to `stream`."""
+        return any(fnmatchcase(stream, glob) for glob in self.streams)
+
+    def counted(self, outcomes: dict[Outcome, int]) -> "SinkState":
+        """This state with `outcomes` added."""
+        changes: dict[str, int] = {
+            outcome.value: getattr(self, outcome.value) + events
+            for outcome, events in outcomes.items()
+        }
+        return replace(self, **changes)  # type: ignore[arg-type]  # the keys are counters only
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one commit changed; a None means that it did not."""
+
+    next_seq: int | None = None
+    used_bytes: int | None = None
+    oldest_at: float | None = None
+    quarantined: int | None = None
+    streams: dict[str, Stream] = field(default_factory=dict)
+    sinks: dict[str, SinkState | None] = field(default_factory=dict)
+    """A sink that is None was forgotten."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The sum of all changes so far."""
+
+    instance: str
+    next_seq: int
+    used_bytes: int = 0
+    oldest_at: float = 0.0
+    """When the oldest stored event came, in seconds since the epoch; 0 without any."""
+    quarantined: int = 0
+    """Segments ever set aside."""
+    streams: dict[str, Stream] = field(default_factory=dict)
+    sinks: dict[str, SinkState] = field(default_factory=dict)
+    _routes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def events(self) -> int:
+        """Events that are stored and not yet done with."""
+        stored = sum(stream.stored for stream in self.streams.values())
+        return min(stored, self.next_seq - self.first_seq)
+
+    @property
+    def first_seq(self) -> int:
+        """The first seq that some sink is not yet done with."""
+        positions = [sink.cursor.position for sink in self.sinks.values()]
+        return min(positions, default=1)
+
+    def subscribers(self, stream: str) -> tuple[str, ...]:
+        """The names of the sinks that take `stream`."""
+        if (names := self._routes.get(stream)) is None:
+            names = tuple(name for name, sink in self.sinks.items() if sink.takes(stream))
+            if len(self._routes) >= _ROUTES_REMEMBERED:
+                self._routes.clear()
+            self._routes[stream] = names
+        return names
+
+    def merge(self, changes: Changes) -> None:
+        """Take over what a commit changed."""
+        if changes.next_seq is not None:
+            self.next_seq = changes.next_seq
+        if changes.used_bytes is not None:
+            self.used_bytes = changes.used_bytes
+        if changes.oldest_at is not None:
+            self.oldest_at = changes.oldest_at
+        if changes.quarantined is not None:
+            self.quarantined = changes.quarantined
+        self.streams.update(changes.streams)
+        for name, sink in changes.sinks.items():
+            self._merge_sink(name, sink)
+
+    def _merge_sink(self, name: str, sink: SinkState | None) -> None:
+        before = self.sinks.get(name)
+        if sink is None:
+            self.sinks.pop(name, None)
+        else:
+            self.sinks[name] = sink
+        if sink is None or before is None or before.streams != sink.streams:
+            self._routes.clear()
+
+
+_ROUTES_REMEMBERED = 10_000
+"""Stream names are made by clients; this bounds the memory that they can cost."""

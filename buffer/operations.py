@@ -1,0 +1,86 @@
+"""What can be asked of the writer. Each operation is one step of a transaction.
+
+`write` runs on the writer's thread inside the transaction; `committed` and `failed` run on the
+event loop once its fate is known. An operation that is not an `Append` is tried again until it is
+written: it may be written twice around a failing disk, and must count once.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from forebay.buffer.entry import Entry, Receipt
+from forebay.buffer.errors import BufferFault
+from forebay.buffer.ledger import Outcome
+from forebay.buffer.transaction import Transaction
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Append:
+    """Store an entry. The writer takes all that wait at once, and fills in the result."""
+
+    entry: Entry
+    future: asyncio.Future[Receipt]
+    result: Receipt | BufferFault | None = None
+
+    def finish(self) -> None:
+        """Tell who waits."""
+        if self.future.done():
+            return  # the client went away
+        if isinstance(self.result, Receipt):
+            self.future.set_result(self.result)
+        elif self.result is not None:
+            self.future.set_exception(self.result)
+            self.future.exception()  # the client may go away before it looks
+
+
+class Write(ABC):
+    """Any other change."""
+
+    lazy = False
+    """May wait a moment for a commit that comes anyway."""
+
+    @abstractmethod
+    def write(self, transaction: Transaction) -> None:
+        """Do it."""
+
+    def committed(self) -> None:
+        """It is durable."""
+
+
+@dataclass(slots=True)
+class Settle(Write):
+    """Mark a stretch of the log as done by a sink, and count what became of its events."""
+
+    sink: str
+    first: int
+    last: int
+    outcomes: dict[Outcome, int]
+
+    lazy = True
+
+    def write(self, transaction: Transaction) -> None:
+        transaction.settle(self.sink, self.first, self.last, self.outcomes)
+
+
+@dataclass(slots=True)
+class Call(Write, Generic[T]):
+    """Any function of a transaction, awaited by who asked for it."""
+
+    function: Callable[[Transaction], T]
+    future: asyncio.Future[T]
+    _result: list[T] = field(default_factory=list)
+
+    def write(self, transaction: Transaction) -> None:
+        self._result[:] = [self.function(transaction)]
+
+    def committed(self) -> None:
+        if not self.future.done():
+            self.future.set_result(self._result[0])
+
+
+Operation = Append | Write

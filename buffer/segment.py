@@ -1,0 +1,150 @@
+"""Segments: how the events of one stream and commit are packed, checked and cut.
+
+NDJSON ──zstd──► data ┐
+attributes ──zstd─────┼── CRC-32 over these and the row's other columns
+seq, count, stream …──┘
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass, replace
+
+import msgspec
+import zstandard
+
+from forebay.buffer.errors import BufferDamaged
+
+MAX_SIZE = 1024 * 1024
+"""Bytes of NDJSON in a segment, at most (unless one event is larger): bounds what a read holds."""
+
+_HEADER = struct.Struct("<qqqdq")
+
+Attributes = tuple[dict[str, str] | None, ...] | None
+
+_decode_attributes = msgspec.json.Decoder(tuple[dict[str, str] | None, ...]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Consecutive events of one stream, as read from the log.
+
+    `payload` is NDJSON without a newline at the end; `received_at` is in seconds since the epoch.
+    """
+
+    stream: str
+    first_seq: int
+    count: int
+    received_at: float
+    payload: bytes
+    attributes: Attributes = None
+
+    @property
+    def next_seq(self) -> int:
+        return self.first_seq + self.count
+
+    def split(self, count: int) -> tuple["Slice", "Slice"]:
+        """The first `count` events, and the others; both must be left with at least one."""
+        at = _after_events(self.payload, count)
+        head = replace(
+            self,
+            count=count,
+            payload=self.payload[: at - 1],
+            attributes=self.attributes and self.attributes[:count],
+        )
+        tail = replace(
+            self,
+            first_seq=self.first_seq + count,
+            count=self.count - count,
+            payload=self.payload[at:],
+            attributes=self.attributes and self.attributes[count:],
+        )
+        return head, tail
+
+    def fitting(self, size: int) -> int:
+        """How many of the first events fit into `size` bytes."""
+        if len(self.payload) <= size:
+            return self.count
+        end = self.payload.rfind(b"\n", 0, size + 1)
+        return 0 if end < 0 else self.payload.count(b"\n", 0, end) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A segment as it stands in the table."""
+
+    first_seq: int
+    events: int
+    stream: int
+    received_at: float
+    size: int
+    checksum: int
+    attributes: bytes | None
+    data: bytes
+
+
+class Packer:
+    """Makes rows; one per thread."""
+
+    def __init__(self) -> None:
+        self._compress = zstandard.ZstdCompressor(level=1).compress
+
+    def pack(
+        self,
+        payload: bytes,
+        attributes: Attributes,
+        *,
+        first_seq: int,
+        events: int,
+        stream: int,
+        received_at: float,
+    ) -> Row:
+        """The row for these events."""
+        data = self._compress(payload)
+        extra = None if attributes is None else self._compress(msgspec.json.encode(attributes))
+        header = (first_seq, events, stream, received_at, len(payload))
+        return Row(*header, _checksum(header, extra, data), extra, data)
+
+
+def unpack(row: Row, stream: str) -> Slice:
+    """The events of a row. Raises BufferDamaged when it is not what was written."""
+    header = (row.first_seq, row.events, row.stream, row.received_at, row.size)
+    if _checksum(header, row.attributes, row.data) != row.checksum:
+        raise BufferDamaged(f"segment {row.first_seq}: the checksum does not match")
+    try:
+        inflate = zstandard.ZstdDecompressor().decompress
+        payload = inflate(row.data, max_output_size=row.size)
+        attributes = None if row.attributes is None else _decode_attributes(inflate(row.attributes))
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise BufferDamaged(f"segment {row.first_seq}: {error}") from error
+    return Slice(stream, row.first_seq, row.events, row.received_at, payload, attributes)
+
+
+def chunks(payload: bytes, count: int) -> list[tuple[bytes, int]]:
+    """NDJSON of `count` events cut into pieces of at most MAX_SIZE, each with its event count."""
+    if len(payload) <= MAX_SIZE:
+        return [(payload, count)]
+    pieces: list[tuple[bytes, int]] = []
+    start, left = 0, count
+    while len(payload) - start > MAX_SIZE:
+        end = payload.rfind(b"\n", start, start + MAX_SIZE + 1)
+        if end < 0:  # one event larger than a segment
+            end = payload.find(b"\n", start)
+            if end < 0:
+                break
+        events = payload.count(b"\n", start, end) + 1
+        pieces.append((payload[start:end], events))
+        start, left = end + 1, left - events
+    pieces.append((payload[start:], left))
+    return pieces
+
+
+def _checksum(
+    header: tuple[int, int, int, float, int], attributes: bytes | None, data: bytes
+) -> int:
+    return zlib.crc32(data, zlib.crc32(attributes or b"", zlib.crc32(_HEADER.pack(*header))))
+
+
+def _after_events(payload: bytes, count: int) -> int:
+    """The offset right behind the newline of event number `count`."""
+    rest = payload.split(b"\n", count)[-1]
+    return len(payload) - len(rest)

@@ -1,0 +1,209 @@
+"""The buffer as everybody else sees it: append, read, settle.
+
+append ──► writer ──► segments ──► reader ──► (delivery) ──► settle ──► writer
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import aiosqlite
+
+from forebay.buffer import database as db
+from forebay.buffer.entry import Entry, Receipt
+from forebay.buffer.errors import BufferUnavailable
+from forebay.buffer.ledger import Ledger, Outcome, SinkState
+from forebay.buffer.operations import Append, Call, Operation, Settle
+from forebay.buffer.options import BufferOptions
+from forebay.buffer.quarantine import quarantine
+from forebay.buffer.reader import Damage, LogReader
+from forebay.buffer.subscriptions import subscribe
+from forebay.buffer.transaction import Transaction
+from forebay.buffer.writer import Commit, Writer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStats:
+    """One commit as a metric sees it."""
+
+    events: int
+    seconds: float
+
+
+class Store:
+    """One log in one file. Use from one event loop, between `open` and `close`."""
+
+    def __init__(
+        self,
+        options: BufferOptions,
+        *,
+        wall: Callable[[], float] = time.time,
+        observe: Callable[[CommitStats], None] = lambda _: None,
+    ) -> None:
+        self.options = options
+        self._lock = db.Lock(options.path)
+        self._writer = Writer(options, self._publish_soon, wall)
+        self._observe = observe
+        self._ledger = Ledger("", 1)
+        self._fault: str | None = "the buffer is not open"
+        self._line: list[Operation] = []
+        self._arrivals: dict[str, asyncio.Event] = {}
+
+    # ── life ─────────────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> None:
+        """Open the file, or make it. Raises a BufferFault that says what to do."""
+        self._loop = asyncio.get_running_loop()
+        self.crashed: asyncio.Future[None] = self._loop.create_future()
+        db.prepare(self.options.path)
+        self._lock.acquire()
+        try:
+            self._ledger = await asyncio.to_thread(self._writer.start)
+            self._connection = await aiosqlite.connect(
+                db.reader_uri(self.options.path), uri=True, isolation_level=None
+            )
+        except sqlite3.Error as error:
+            self._lock.release()
+            raise BufferUnavailable(
+                f"cannot open {self.options.path}: {db.describe(error)}"
+            ) from error
+        except BaseException:
+            self._lock.release()
+            raise
+        self._fault = None
+
+    async def close(self) -> None:
+        """Write what waits, and let go of the file."""
+        self._fault = "the buffer is closing"
+        self._hand_over()
+        await self._connection.close()
+        await asyncio.to_thread(self._writer.stop)
+        self._lock.release()
+        if not self.crashed.done():
+            self.crashed.cancel()
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────
+
+    def append(self, entry: Entry) -> asyncio.Future[Receipt]:
+        """Store an entry; the future ends when it is as durable as `buffer.durability` says.
+
+        Raises BufferUnavailable, or sets it or BufferFull on the future: nothing was stored.
+        """
+        if self._fault is not None:
+            raise BufferUnavailable(self._fault)
+        future = self._loop.create_future()
+        self._submit(Append(entry, future))
+        return future
+
+    def settle(self, sink: str, first: int, last: int, outcomes: dict[Outcome, int]) -> None:
+        """All of `first` to `last` is done for `sink`; durable within 250 ms."""
+        if first <= last:
+            self._submit(Settle(sink, first, last, outcomes))
+
+    async def subscribe(self, sink: str, streams: tuple[str, ...], *, start_now: bool) -> None:
+        """Let a sink take streams (globs). One that is known goes on where it was."""
+        await self._call(lambda tx: subscribe(tx, sink, streams, start_now=start_now))
+        self._arrivals.setdefault(sink, asyncio.Event())
+
+    async def quarantine(self, damage: Damage) -> None:
+        """Set a segment aside that could not be read, and count its events for every sink."""
+        await self._call(lambda transaction: quarantine(transaction, damage))
+
+    async def keep_note(self, sink: str, note: str) -> None:
+        """Keep a text for a sink (JSON), readable as `sink(name).notes` after a restart too."""
+
+        def write(transaction: Transaction) -> None:
+            if state := transaction.sink(sink):
+                transaction.put_sink(sink, replace(state, notes=note))
+
+        await self._call(write)
+
+    async def flush(self) -> None:
+        """Wait until all that was asked so far is durable."""
+        await self._call(lambda _: None)
+
+    async def _call(self, function: Callable[[Transaction], T]) -> T:
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._submit(Call(function, future))
+        return await future
+
+    def _submit(self, operation: Operation) -> None:
+        # What comes in one turn of the event loop goes to the writer in one piece.
+        if not self._line:
+            self._loop.call_soon(self._hand_over)
+        self._line.append(operation)
+
+    def _hand_over(self) -> None:
+        if self._line:
+            self._writer.submit(self._line)
+            self._line = []
+
+    # ── after each commit ────────────────────────────────────────────────────────────────────
+
+    def _publish_soon(self, commit: Commit) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            self._loop.call_soon_threadsafe(self._publish, commit)
+
+    def _publish(self, commit: Commit) -> None:
+        if commit.reloaded is not None:
+            self._ledger = commit.reloaded
+        routed = {name: self._waiting(name) for name in commit.changes.sinks}
+        self._ledger.merge(commit.changes)
+        self._set_fault(commit)
+        for append in commit.appends:
+            append.finish()
+        for write in commit.writes:
+            write.committed()
+        if commit.events:
+            self._observe(CommitStats(commit.events, commit.seconds))
+        for name, before in routed.items():
+            if name in self._arrivals and self._waiting(name) > before:
+                self._arrivals[name].set()
+
+    def _waiting(self, name: str) -> int:
+        sink = self._ledger.sinks.get(name)
+        return sink.routed + sink.replayed if sink else 0
+
+    def _set_fault(self, commit: Commit) -> None:
+        if commit.crash is not None:
+            self._fault = f"the writer has failed: {commit.crash!r}"
+            if not self.crashed.done():
+                self.crashed.set_exception(commit.crash)
+        elif commit.fault is not None:
+            self._fault = f"the disk refuses writes: {commit.fault}"
+        elif self._fault != "the buffer is closing":
+            self._fault = None
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────
+
+    def reader(self, sink: str) -> LogReader:
+        """A reader from where `sink` is; it must be subscribed."""
+        return LogReader(sink, lambda: self._ledger, self._connection)
+
+    def arrival(self, sink: str) -> asyncio.Event:
+        """Set whenever there are new events for `sink`; who waits for it clears it."""
+        return self._arrivals[sink]
+
+    def subscribers(self, stream: str) -> tuple[str, ...]:
+        """The sinks that take `stream`."""
+        return self._ledger.subscribers(stream)
+
+    def sink(self, name: str) -> SinkState:
+        """Where a sink is, and what became of its events, as of the last commit."""
+        return self._ledger.sinks[name]
+
+    @property
+    def ledger(self) -> Ledger:
+        """The state after the last commit. Read it, do not keep it, do not change it."""
+        return self._ledger
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be stored now; None when all is well."""
+        return self._fault

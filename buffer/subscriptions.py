@@ -1,0 +1,61 @@
+"""Which sink takes which streams, from where on."""
+
+from dataclasses import replace
+
+from forebay.buffer.cursors import Cursor
+from forebay.buffer.ledger import Outcome, SinkState
+from forebay.buffer.transaction import Transaction
+
+_WAITING = """
+    SELECT name, first_seq, events
+    FROM segments JOIN streams ON streams.id = segments.stream
+    WHERE first_seq >= coalesce((SELECT max(first_seq) FROM segments WHERE first_seq <= ?), 0)
+"""
+_FIRST = "SELECT coalesce(min(first_seq), ?) FROM segments"
+
+
+def subscribe(
+    transaction: Transaction, name: str, streams: tuple[str, ...], *, start_now: bool
+) -> None:
+    """Add a sink, or change what an old one takes.
+
+    Events that already wait and that the sink did not take before count as routed now; those
+    that it no longer takes count as dropped: so the counters agree with what it will read.
+    """
+    sink = transaction.sink(name)
+    if sink is None:
+        sink = _new(transaction, start_now=start_now)
+    if sink.streams != streams:
+        wanted = replace(sink, streams=streams)
+        gained, lost = _difference(transaction, sink, wanted)
+        counted = replace(wanted, routed=wanted.routed + gained)
+        transaction.put_sink(name, counted.counted({Outcome.DROPPED: lost}))
+
+
+def _new(transaction: Transaction, *, start_now: bool) -> SinkState:
+    if start_now:
+        return SinkState((), Cursor(transaction.next_seq))
+    first = transaction.database.execute(_FIRST, (transaction.next_seq,)).fetchone()[0]
+    return SinkState((), Cursor(first))
+
+
+def _difference(transaction: Transaction, old: SinkState, new: SinkState) -> tuple[int, int]:
+    """How many waiting events `new` takes and `old` did not, and the other way round.
+
+    Reads the headers of all segments that wait; only a changed subscription pays for it.
+    """
+    gained = lost = 0
+    position = old.cursor.position
+    for stream, first, events in transaction.database.execute(_WAITING, (position,)):
+        was, is_ = old.takes(stream), new.takes(stream)
+        if was != is_:
+            waiting = open_events(old.cursor, first, first + events - 1)
+            gained, lost = gained + waiting * is_, lost + waiting * was
+    return gained, lost
+
+
+def open_events(cursor: Cursor, first: int, last: int) -> int:
+    """How many of `first` to `last` are not done."""
+    first = max(first, cursor.position)
+    done = sum(max(min(last, high) - max(first, low) + 1, 0) for low, high in cursor.done)
+    return max(last - first + 1, 0) - done

@@ -1,0 +1,140 @@
+"""One transaction of the log: rows are written as it goes, counters once at its end.
+
+A transaction reads the ledger and never changes it: what it changed is in `changes`, which is
+merged when, and only when, the commit succeeded.
+"""
+
+import json
+import sqlite3
+from dataclasses import replace
+
+from forebay.buffer.cursors import Cursor
+from forebay.buffer.ledger import Changes, Ledger, Outcome, SinkState, Stream
+from forebay.buffer.segment import Row
+
+_INSERT_SEGMENT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_STREAM = "INSERT INTO streams (name, events_total, stored) VALUES (?, 0, 0) RETURNING id"
+_UPDATE_STREAM = "UPDATE streams SET events_total = ?, stored = ? WHERE id = ?"
+_UPDATE_LOG = "UPDATE log SET next_seq = ?, quarantined = ?"
+_REPLACE_SINK = "INSERT OR REPLACE INTO sinks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE_SINK = "DELETE FROM sinks WHERE name = ?"
+
+
+class Transaction:
+    """Reads through its own changes to the ledger below."""
+
+    def __init__(self, database: sqlite3.Connection, ledger: Ledger) -> None:
+        self.database = database
+        self.changes = Changes()
+        self._ledger = ledger
+
+    @property
+    def next_seq(self) -> int:
+        """The seq of the next event."""
+        return self.changes.next_seq or self._ledger.next_seq
+
+    def stream(self, name: str) -> Stream:
+        """The stream of that name, made if it is new."""
+        stream = self.changes.streams.get(name) or self._ledger.streams.get(name)
+        if stream is None:
+            stream = Stream(self.database.execute(_INSERT_STREAM, (name,)).fetchone()[0])
+            self.changes.streams[name] = stream
+        return stream
+
+    def sink(self, name: str) -> SinkState | None:
+        """The sink of that name, if the log knows it."""
+        if name in self.changes.sinks:
+            return self.changes.sinks[name]
+        return self._ledger.sinks.get(name)
+
+    def sinks(self) -> dict[str, SinkState]:
+        """All sinks."""
+        merged = self._ledger.sinks | self.changes.sinks
+        return {name: sink for name, sink in merged.items() if sink is not None}
+
+    def put_sink(self, name: str, sink: SinkState | None) -> None:
+        """Change a sink; None forgets it."""
+        self.changes.sinks[name] = sink
+
+    def insert(self, stream: str, row: Row) -> None:
+        """Append a segment, and count it for its stream and the sinks that take it."""
+        self.database.execute(
+            _INSERT_SEGMENT,
+            (
+                row.first_seq, row.events, row.stream, row.received_at, row.size, row.checksum,
+                row.attributes, row.data,
+            ),
+        )  # fmt: skip
+        self.changes.next_seq = row.first_seq + row.events
+        if not self._ledger.oldest_at and self.changes.oldest_at is None:
+            self.changes.oldest_at = row.received_at
+        before = self.stream(stream)
+        self.changes.streams[stream] = replace(
+            before,
+            events_total=before.events_total + row.events,
+            stored=before.stored + row.events,
+        )
+        for name in self._ledger.subscribers(stream):
+            if sink := self.sink(name):
+                self.put_sink(name, replace(sink, routed=sink.routed + row.events))
+
+    def removed(self, stream: str, events: int) -> None:
+        """Count events that left their segments."""
+        before = self.stream(stream)
+        self.changes.streams[stream] = replace(before, stored=before.stored - events)
+
+    def count_quarantined(self) -> None:
+        """Count a segment that was set aside."""
+        self.changes.quarantined = (self.changes.quarantined or self._ledger.quarantined) + 1
+
+    def settle(self, name: str, first: int, last: int, outcomes: dict[Outcome, int]) -> None:
+        """Mark `first` to `last` as done by a sink. Done twice, it counts once."""
+        sink = self.sink(name)
+        if sink is None or sink.cursor.covers(first, last):
+            return
+        cursor = sink.cursor.settle(first, last)
+        self.put_sink(name, replace(sink.counted(outcomes), cursor=cursor))
+
+    def finish(self) -> None:
+        """Write the counters. The caller commits."""
+        changes, execute = self.changes, self.database.execute
+        for stream in changes.streams.values():
+            execute(_UPDATE_STREAM, (stream.events_total, stream.stored, stream.id))
+        for name, sink in changes.sinks.items():
+            if sink is None:
+                execute(_DELETE_SINK, (name,))
+            else:
+                execute(_REPLACE_SINK, _sink_row(name, sink))
+        if changes.next_seq is not None or changes.quarantined is not None:
+            quarantined = changes.quarantined or self._ledger.quarantined
+            execute(_UPDATE_LOG, (self.next_seq, quarantined))
+
+
+def _sink_row(name: str, sink: SinkState) -> tuple[object, ...]:
+    streams, done = json.dumps(sink.streams), json.dumps(sink.cursor.done)
+    return (
+        name, streams, sink.cursor.position, done, sink.routed, sink.replayed, sink.delivered,
+        sink.dead_lettered, sink.dropped, sink.expired, sink.quarantined, sink.possible_duplicate,
+        sink.notes,
+    )  # fmt: skip
+
+
+def load(database: sqlite3.Connection) -> Ledger:
+    """The ledger as it stands in the file. Reads no segment but the oldest one's header."""
+    instance, next_seq, quarantined = database.execute(
+        "SELECT instance, next_seq, quarantined FROM log"
+    ).fetchone()
+    ledger = Ledger(instance, next_seq, quarantined=quarantined)
+    for id_, name, events_total, stored in database.execute("SELECT * FROM streams"):
+        ledger.streams[name] = Stream(id_, events_total, stored)
+    for name, streams, position, done, *rest in database.execute("SELECT * FROM sinks"):
+        cursor = Cursor(position, tuple((low, high) for low, high in json.loads(done)))
+        ledger.sinks[name] = SinkState(tuple(json.loads(streams)), cursor, *rest)
+    ledger.oldest_at = oldest_at(database)
+    return ledger
+
+
+def oldest_at(database: sqlite3.Connection) -> float:
+    """When the oldest stored event came; 0 without any."""
+    row = database.execute("SELECT received_at FROM segments ORDER BY first_seq LIMIT 1").fetchone()
+    return row[0] if row else 0.0

@@ -1,0 +1,315 @@
+"""The writer: one thread, and the only one that writes or checkpoints.
+
+    submit ──► queue ──► gather all that waits ──► one transaction, one sync ──► publish
+                              ▲                                                    │
+                              └──────── a bite of trim, vacuum, checkpoint ◄───────┘
+
+There is no timer: while one commit is on its way to disk, the next group gathers.
+"""
+
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from forebay.buffer import database as db
+from forebay.buffer import retention
+from forebay.buffer.appender import Appender, refusal
+from forebay.buffer.errors import BufferFault, BufferUnavailable
+from forebay.buffer.ledger import Changes, Ledger
+from forebay.buffer.operations import Append, Operation, Write
+from forebay.buffer.options import BufferOptions, Durability
+from forebay.buffer.transaction import Transaction, load
+
+LAZY_SECONDS: Final = 0.1
+"""How long lazy operations wait for a commit that comes anyway."""
+_REOPEN_SECONDS: Final = 0.5
+_BITE_SECONDS: Final = 0.02
+"""Under load, the least time between two bites of maintenance."""
+_CHECKPOINT_IDLE: Final = 256
+_CHECKPOINT_BUSY: Final = 1024
+"""WAL pages from which a checkpoint is due, when nobody waits and when somebody does."""
+_PAGES_PER_COMMIT: Final = 6
+"""WAL pages of a commit beside its segments: tree nodes, counters. An estimate."""
+
+
+@dataclass(slots=True)
+class Commit:
+    """What the writer tells the event loop after each group."""
+
+    changes: Changes = field(default_factory=Changes)
+    appends: list[Append] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    events: int = 0
+    seconds: float = 0.0
+    fault: str | None = None
+    """Why the disk refuses writes, while it does."""
+    reloaded: Ledger | None = None
+    """The ledger as it was found in a file that had to be opened again."""
+    crash: BaseException | None = None
+    """The thread ended with a fault of ours. Nothing more will be written."""
+
+
+class _Stop:
+    pass
+
+
+class Writer:
+    """Runs from `start` to `stop`; `publish` is called on its thread after each group."""
+
+    def __init__(
+        self,
+        options: BufferOptions,
+        publish: Callable[[Commit], None],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._options = options
+        self._publish = publish
+        self._wall = wall
+        self._queue: queue.SimpleQueue[list[Operation] | _Stop] = queue.SimpleQueue()
+        self._appender = Appender(options.max_bytes)
+        self._thread = threading.Thread(target=self._run, name="forebay-writer", daemon=True)
+        self._database: sqlite3.Connection | None = None
+        self._ledger = Ledger("", 1)
+        self._kept: list[Write] = []
+        self._stopping = False
+        self._wal_pages = _CHECKPOINT_IDLE
+        self._trimmed_to = 0
+        self._trim_again = False
+        self._vacuum_due = True
+        self._last_bite = 0.0
+
+    # ── from the event loop ──────────────────────────────────────────────────────────────────
+
+    def start(self) -> Ledger:
+        """Open the file and begin. Blocks; raises sqlite3.Error or a BufferFault."""
+        self._open()
+        ledger = self._copy()
+        self._thread.start()
+        return ledger
+
+    def submit(self, operations: list[Operation]) -> None:
+        """Put operations in line; they are written in this order."""
+        self._queue.put(operations)
+
+    def stop(self) -> None:
+        """Write what is in line, and end. Blocks."""
+        self._queue.put(_Stop())
+        self._thread.join()
+
+    # ── on the thread ────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                operations = self._gather()
+                if operations or self._kept or self._database is None:
+                    self._write(operations)
+                if self._database is not None:
+                    self._maintain(idle=self._queue.empty())
+        except BaseException as error:
+            self._publish(Commit(crash=error))
+            raise
+        finally:
+            self._abandon()
+
+    def _gather(self) -> list[Operation]:
+        """All that waits. Blocks until something urgent does, or lazy things waited enough."""
+        operations: list[Operation] = []
+        patience, urgent = self._patience(), False
+        deadline = None if patience is None else time.monotonic() + patience
+        while True:
+            try:
+                if urgent:
+                    item = self._queue.get_nowait()
+                elif deadline is None:
+                    item = self._queue.get()
+                else:
+                    item = self._queue.get(timeout=max(deadline - time.monotonic(), 0))
+            except queue.Empty:
+                return operations
+            if isinstance(item, _Stop):
+                self._stopping = urgent = True
+                continue
+            operations += item
+            urgent = urgent or not all(isinstance(op, Write) and op.lazy for op in item)
+            if deadline is None:
+                deadline = time.monotonic() + LAZY_SECONDS
+
+    def _patience(self) -> float | None:
+        """How long to wait for the next operation; None is for ever."""
+        if self._database is None:
+            return _REOPEN_SECONDS
+        if self._maintenance_due(idle=True):
+            return 0.0
+        return None
+
+    def _write(self, operations: Iterable[Operation]) -> None:
+        commit = Commit(writes=self._kept)
+        self._kept = []
+        for operation in operations:
+            if isinstance(operation, Append):
+                commit.appends.append(operation)
+            else:
+                commit.writes.append(operation)
+        try:
+            if self._database is None:
+                self._reopen(commit)
+            self._commit(commit)
+        except sqlite3.Error as error:
+            self._refuse(commit, error)
+        self._publish(commit)
+
+    def _commit(self, commit: Commit) -> None:
+        """One transaction: appends first, then all else. Nothing is merged unless it commits."""
+        began, database = time.perf_counter(), self._connection()
+        transaction = Transaction(database, self._ledger)
+        database.execute("BEGIN IMMEDIATE")
+        self._appender.append(transaction, commit.appends, self._wall(), self._ledger.used_bytes)
+        for write in commit.writes:
+            write.write(transaction)
+        transaction.finish()
+        database.execute("COMMIT")
+        commit.events = transaction.next_seq - self._ledger.next_seq
+        used = self._finish(transaction, commit)
+        self._wal_pages += max(used, 0) // db.PAGE_SIZE + _PAGES_PER_COMMIT
+        commit.seconds = time.perf_counter() - began
+
+    def _finish(self, transaction: Transaction, commit: Commit) -> int:
+        """Merge a committed transaction, here and (with `commit`) on the loop; bytes it added."""
+        before = self._ledger.used_bytes
+        transaction.changes.used_bytes = db.used_bytes(self._connection())
+        self._ledger.merge(transaction.changes)
+        commit.changes = transaction.changes
+        return self._ledger.used_bytes - before
+
+    # ── maintenance ──────────────────────────────────────────────────────────────────────────
+
+    def _maintenance_due(self, *, idle: bool) -> bool:
+        if self._wal_pages >= (_CHECKPOINT_IDLE if idle else _CHECKPOINT_BUSY):
+            return True
+        if not idle and time.monotonic() - self._last_bite < _BITE_SECONDS:
+            return False
+        return self._trim_due() or (idle and self._vacuum_due)
+
+    def _trim_due(self) -> bool:
+        return bool(self._ledger.sinks) and (
+            self._trim_again or self._ledger.first_seq > self._trimmed_to
+        )
+
+    def _maintain(self, *, idle: bool) -> None:
+        if not self._maintenance_due(idle=idle):
+            return
+        commit = Commit()
+        try:
+            self._bite(commit, idle=idle)
+        except sqlite3.Error as error:
+            self._refuse(commit, error)
+        self._last_bite = time.monotonic()
+        self._publish(commit)
+
+    def _bite(self, commit: Commit, *, idle: bool) -> None:
+        database = self._connection()
+        if self._trim_due():
+            self._trim(commit)
+        elif idle and self._vacuum_due:
+            with _Unsynced(database, self._options.durability):
+                self._vacuum_due = retention.vacuum(database)
+            self._wal_pages += _CHECKPOINT_IDLE
+        if self._wal_pages >= (_CHECKPOINT_IDLE if idle else _CHECKPOINT_BUSY):
+            left = retention.checkpoint(database)
+            # Pages that a reader still needs are tried again after the next commits.
+            self._wal_pages = min(left, _CHECKPOINT_IDLE - 1)
+
+    def _trim(self, commit: Commit) -> None:
+        database, below = self._connection(), self._ledger.first_seq
+        with _Unsynced(database, self._options.durability):
+            transaction = Transaction(database, self._ledger)
+            database.execute("BEGIN IMMEDIATE")
+            self._trim_again = retention.trim(transaction, below)
+            transaction.finish()
+            database.execute("COMMIT")
+        self._trimmed_to = below
+        freed = -self._finish(transaction, commit)
+        self._vacuum_due = True
+        self._wal_pages += min(freed // db.PAGE_SIZE, _CHECKPOINT_IDLE) // 4 + _PAGES_PER_COMMIT
+
+    # ── when the disk refuses ────────────────────────────────────────────────────────────────
+
+    def _refuse(self, commit: Commit, error: sqlite3.Error) -> None:
+        """Nothing of the group is stored. Appends fail, all else is kept for the next try."""
+        capacity_hit = db.is_full(error) and self._at_limit()
+        for append in commit.appends:
+            append.result = (
+                refusal(self._options.max_bytes) if capacity_hit else _unavailable(error)
+            )
+        self._kept = commit.writes
+        commit.writes, commit.changes, commit.events = [], Changes(), 0
+        commit.fault = db.describe(error)
+        self._abandon()
+
+    def _at_limit(self) -> bool:
+        try:
+            pages = self._connection().execute("PRAGMA page_count").fetchone()[0]
+        except sqlite3.Error:
+            return False
+        return bool(pages * db.PAGE_SIZE >= self._options.max_bytes)
+
+    def _abandon(self) -> None:
+        """A connection whose write or sync failed is not trusted again."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _reopen(self, commit: Commit) -> None:
+        try:
+            self._open()
+            self._connection().execute("BEGIN IMMEDIATE")
+            self._connection().execute("UPDATE log SET next_seq = next_seq")
+            self._connection().execute("COMMIT")
+        except (sqlite3.Error, BufferFault) as error:
+            self._abandon()
+            if isinstance(error, sqlite3.Error):
+                raise
+            raise sqlite3.OperationalError(str(error)) from error
+        commit.reloaded = self._copy()
+
+    def _open(self) -> None:
+        self._database = db.open_writer(self._options)
+        self._ledger = load(self._database)
+        self._ledger.used_bytes = db.used_bytes(self._database)
+        self._trim_again = True
+
+    def _copy(self) -> Ledger:
+        """The ledger as it stands in the file, for the event loop to keep."""
+        ledger = load(self._connection())
+        ledger.used_bytes = self._ledger.used_bytes
+        return ledger
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._database is None:
+            raise sqlite3.OperationalError("the file is not open")
+        return self._database
+
+
+class _Unsynced:
+    """Trimming may be lost with the power, and done again: it does not wait for the disk."""
+
+    def __init__(self, database: sqlite3.Connection, durability: Durability) -> None:
+        self._execute = database.execute
+        self._durability = durability
+
+    def __enter__(self) -> None:
+        if self._durability is Durability.FSYNC:
+            self._execute("PRAGMA synchronous = NORMAL")
+
+    def __exit__(self, *_: object) -> None:
+        if self._durability is Durability.FSYNC:
+            self._execute("PRAGMA synchronous = FULL")
+
+
+def _unavailable(error: sqlite3.Error) -> BufferUnavailable:
+    return BufferUnavailable(f"the disk refuses writes: {db.describe(error)}")
