@@ -1,5 +1,7 @@
 """The log: one SQLite file in which events wait until every sink is done with them."""
 
+from forebay.buffer.database import wal_reset_safe
+from forebay.buffer.dead_letters import DeadLetter, Selection
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import (
     BufferDamaged,
@@ -25,6 +27,7 @@ __all__ = [
     "BufferUnavailable",
     "CommitStats",
     "Damage",
+    "DeadLetter",
     "Durability",
     "Entry",
     "Ledger",
@@ -32,8 +35,10 @@ __all__ = [
     "Outcome",
     "Reading",
     "Receipt",
+    "Selection",
     "SinkState",
     "Slice",
     "Store",
     "WhenFull",
+    "wal_reset_safe",
 ]

@@ -144,13 +144,13 @@ def free_pages(database: sqlite3.Connection) -> int:
     return pages
 
 
-def describe(error: sqlite3.Error) -> str:
+def describe(error: BaseException) -> str:
     """One line for an operator: SQLite's own words, and its name for the code."""
     name = getattr(error, "sqlite_errorname", None)
     return f"{error} ({name})" if name else str(error)
 
 
-def is_full(error: sqlite3.Error) -> bool:
+def is_full(error: BaseException) -> bool:
     """Whether there was no room: `max_page_count` was reached, or the volume is full."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 

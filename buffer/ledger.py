@@ -47,7 +47,14 @@ class SinkState:
     expired: int = 0
     quarantined: int = 0
     possible_duplicate: int = 0
+    dead_letters: int = 0
+    """Dead letters that are kept now."""
     notes: str = "{}"
+    """What the delivery keeps for itself, as a JSON object."""
+    in_flight: tuple[tuple[int, int], ...] = ()
+    """Batches that were sent, or were about to be, as pairs of first and last seq."""
+    routed_bytes: int = 0
+    """Bytes of NDJSON routed since the file was opened; not kept in it."""
 
     @property
     def lag(self) -> int:
@@ -96,6 +103,8 @@ class Ledger:
     """Segments ever set aside."""
     streams: dict[str, Stream] = field(default_factory=dict)
     sinks: dict[str, SinkState] = field(default_factory=dict)
+    caught_up: dict[str, int] = field(default_factory=dict)
+    """For sinks that at some moment had nothing waiting: the next seq at that moment."""
     _routes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -107,8 +116,14 @@ class Ledger:
     @property
     def first_seq(self) -> int:
         """The first seq that some sink is not yet done with."""
-        positions = [sink.cursor.position for sink in self.sinks.values()]
-        return min(positions, default=1)
+        if not self.sinks:
+            return 1
+        waiting = [sink.cursor.position for sink in self.sinks.values() if sink.lag]
+        return min(waiting, default=self.next_seq)
+
+    def acked_seq(self, sink: SinkState) -> int:
+        """The seq up to which a sink is done with everything."""
+        return (sink.cursor.position if sink.lag else self.next_seq) - 1
 
     def subscribers(self, stream: str) -> tuple[str, ...]:
         """The names of the sinks that take `stream`."""
@@ -121,6 +136,8 @@ class Ledger:
 
     def merge(self, changes: Changes) -> None:
         """Take over what a commit changed."""
+        for name, sink in changes.sinks.items():
+            self._merge_sink(name, sink)
         if changes.next_seq is not None:
             self.next_seq = changes.next_seq
         if changes.used_bytes is not None:
@@ -130,11 +147,11 @@ class Ledger:
         if changes.quarantined is not None:
             self.quarantined = changes.quarantined
         self.streams.update(changes.streams)
-        for name, sink in changes.sinks.items():
-            self._merge_sink(name, sink)
 
     def _merge_sink(self, name: str, sink: SinkState | None) -> None:
         before = self.sinks.get(name)
+        if before is not None and not before.lag:
+            self.caught_up[name] = self.next_seq
         if sink is None:
             self.sinks.pop(name, None)
         else:

@@ -7,10 +7,11 @@ written: it may be written twice around a failing disk, and must count once.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
+from forebay.buffer.dead_letters import DeadLetter, bury, delivered_again, refused_again
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferFault
 from forebay.buffer.ledger import Outcome
@@ -37,6 +38,11 @@ class Append:
             self.future.set_exception(self.result)
             self.future.exception()  # the client may go away before it looks
 
+    def lost(self, error: BufferFault) -> None:
+        """It will never be written."""
+        self.result = error
+        self.finish()
+
 
 class Write(ABC):
     """Any other change."""
@@ -51,6 +57,9 @@ class Write(ABC):
     def committed(self) -> None:
         """It is durable."""
 
+    def lost(self, error: BufferFault) -> None:
+        """It will never be written."""
+
 
 @dataclass(slots=True)
 class Settle(Write):
@@ -60,11 +69,42 @@ class Settle(Write):
     first: int
     last: int
     outcomes: dict[Outcome, int]
+    letters: Sequence[DeadLetter] = ()
 
     lazy = True
 
     def write(self, transaction: Transaction) -> None:
-        transaction.settle(self.sink, self.first, self.last, self.outcomes)
+        if transaction.settle(self.sink, self.first, self.last, self.outcomes):
+            bury(transaction, self.letters)
+
+
+@dataclass(slots=True)
+class SettleReplayed(Write):
+    """What became of dead letters that were put back in line."""
+
+    sink: str
+    delivered: Sequence[int] = ()
+    refused: Sequence[DeadLetter] = ()
+
+    lazy = True
+
+    def write(self, transaction: Transaction) -> None:
+        delivered_again(transaction, self.sink, self.delivered)
+        refused_again(transaction, self.sink, self.refused)
+
+
+@dataclass(slots=True)
+class Note(Write):
+    """Keep a text for a sink."""
+
+    sink: str
+    text: str
+
+    lazy = True
+
+    def write(self, transaction: Transaction) -> None:
+        if state := transaction.sink(self.sink):
+            transaction.put_sink(self.sink, replace(state, notes=self.text))
 
 
 @dataclass(slots=True)
@@ -81,6 +121,10 @@ class Call(Write, Generic[T]):
     def committed(self) -> None:
         if not self.future.done():
             self.future.set_result(self._result[0])
+
+    def lost(self, error: BufferFault) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 Operation = Append | Write

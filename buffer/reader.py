@@ -118,7 +118,7 @@ class LogReader:
         """Unpack the next segments into `_ready`."""
         ledger = self._ledger()
         end, sink = ledger.next_seq, ledger.sinks[self._name]
-        since = sink.cursor.next_open(self._ready_to)
+        since = sink.cursor.next_open(max(self._ready_to, ledger.caught_up.get(self._name, 0)))
         if since >= end:
             self._ready_to = since
             return None

@@ -7,17 +7,25 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiosqlite
 
 from forebay.buffer import database as db
+from forebay.buffer.dead_letters import DeadLetter, Selection, from_row, purge, replay, waiting
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferUnavailable
 from forebay.buffer.ledger import Ledger, Outcome, SinkState
-from forebay.buffer.operations import Append, Call, Operation, Settle
+from forebay.buffer.operations import (
+    Append,
+    Call,
+    Note,
+    Operation,
+    Settle,
+    SettleReplayed,
+)
 from forebay.buffer.options import BufferOptions
 from forebay.buffer.quarantine import quarantine
 from forebay.buffer.reader import Damage, LogReader
@@ -26,6 +34,9 @@ from forebay.buffer.transaction import Transaction
 from forebay.buffer.writer import Commit, Writer
 
 T = TypeVar("T")
+_Change = Callable[[Transaction, Selection, int], tuple[int, int]]
+_BITE_LETTERS = 1000
+"""Dead letters changed by one transaction, so that no commit waits long for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,9 @@ class Store:
         self._writer = Writer(options, self._publish_soon, wall)
         self._observe = observe
         self._ledger = Ledger("", 1)
-        self._fault: str | None = "the buffer is not open"
+        self._fault: str | None = None
+        self._ended: str | None = "the buffer is not open"
+        self._tidy = False
         self._line: list[Operation] = []
         self._arrivals: dict[str, asyncio.Event] = {}
 
@@ -68,22 +81,23 @@ class Store:
             self._connection = await aiosqlite.connect(
                 db.reader_uri(self.options.path), uri=True, isolation_level=None
             )
-        except sqlite3.Error as error:
+        except BaseException as error:
+            await asyncio.to_thread(self._writer.stop)
             self._lock.release()
+            if not isinstance(error, sqlite3.Error):
+                raise
             raise BufferUnavailable(
                 f"cannot open {self.options.path}: {db.describe(error)}"
             ) from error
-        except BaseException:
-            self._lock.release()
-            raise
-        self._fault = None
+        self._ended = None
 
     async def close(self) -> None:
-        """Write what waits, and let go of the file."""
-        self._fault = "the buffer is closing"
+        """Write what waits, and let go of the file. What is asked from now on is refused."""
         self._hand_over()
+        self._ended = self._ended or "the buffer is closing"
         await self._connection.close()
         await asyncio.to_thread(self._writer.stop)
+        self._give_up()
         self._lock.release()
         if not self.crashed.done():
             self.crashed.cancel()
@@ -95,16 +109,42 @@ class Store:
 
         Raises BufferUnavailable, or sets it or BufferFull on the future: nothing was stored.
         """
-        if self._fault is not None:
-            raise BufferUnavailable(self._fault)
+        if self.fault is not None:
+            raise BufferUnavailable(self.fault)
         future = self._loop.create_future()
         self._submit(Append(entry, future))
         return future
 
-    def settle(self, sink: str, first: int, last: int, outcomes: dict[Outcome, int]) -> None:
-        """All of `first` to `last` is done for `sink`; durable within 250 ms."""
+    def settle(
+        self,
+        sink: str,
+        first: int,
+        last: int,
+        outcomes: dict[Outcome, int],
+        letters: Sequence[DeadLetter] = (),
+    ) -> None:
+        """All of `first` to `last` is done for `sink`; durable within 250 ms.
+
+        `letters` become dead letters in the same transaction.
+        """
         if first <= last:
-            self._submit(Settle(sink, first, last, outcomes))
+            self._submit(Settle(sink, first, last, outcomes, letters))
+
+    def settle_replayed(
+        self, sink: str, delivered: Sequence[int] = (), refused: Sequence[DeadLetter] = ()
+    ) -> None:
+        """Replayed dead letters were delivered (their ids), or refused again."""
+        self._submit(SettleReplayed(sink, delivered, refused))
+
+    async def record(self, sink: str, first: int, last: int) -> None:
+        """Remember the boundaries of a batch before it is sent: a restart sends the same one."""
+
+        def write(transaction: Transaction) -> None:
+            if state := transaction.sink(sink):
+                flying = (*state.in_flight, (first, last))
+                transaction.put_sink(sink, replace(state, in_flight=flying))
+
+        await self._call(write)
 
     async def subscribe(self, sink: str, streams: tuple[str, ...], *, start_now: bool) -> None:
         """Let a sink take streams (globs). One that is known goes on where it was."""
@@ -115,18 +155,37 @@ class Store:
         """Set a segment aside that could not be read, and count its events for every sink."""
         await self._call(lambda transaction: quarantine(transaction, damage))
 
-    async def keep_note(self, sink: str, note: str) -> None:
-        """Keep a text for a sink (JSON), readable as `sink(name).notes` after a restart too."""
+    def note(self, sink: str, text: str) -> None:
+        """Keep a JSON object for a sink: `sink(name).notes`, also after a restart."""
+        self._submit(Note(sink, text))
 
-        def write(transaction: Transaction) -> None:
-            if state := transaction.sink(sink):
-                transaction.put_sink(sink, replace(state, notes=note))
+    async def replay(self, selection: Selection) -> int:
+        """Put dead letters back in line, for their own sink alone; how many."""
+        return await self._in_bites(replay, selection)
 
-        await self._call(write)
+    async def purge(self, selection: Selection) -> int:
+        """Delete dead letters; how many."""
+        return await self._in_bites(purge, selection)
+
+    async def _in_bites(self, change: _Change, selection: Selection) -> int:
+        total = 0
+        while True:
+            part = selection
+            done, last = await self._call(lambda tx: change(tx, part, _BITE_LETTERS))  # noqa: B023  awaited in the loop
+            total += done
+            if done < _BITE_LETTERS:
+                return total
+            selection = replace(selection, after=last)
 
     async def flush(self) -> None:
         """Wait until all that was asked so far is durable."""
         await self._call(lambda _: None)
+
+    async def tidy(self) -> None:
+        """Wait until the space of what is done with was given back. For when nobody appends."""
+        await self.flush()
+        while not self._tidy:
+            await self.flush()
 
     async def _call(self, function: Callable[[Transaction], T]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
@@ -134,6 +193,9 @@ class Store:
         return await future
 
     def _submit(self, operation: Operation) -> None:
+        if self._ended is not None:
+            operation.lost(BufferUnavailable(self._ended))
+            return
         # What comes in one turn of the event loop goes to the writer in one piece.
         if not self._line:
             self._loop.call_soon(self._hand_over)
@@ -155,6 +217,7 @@ class Store:
             self._ledger = commit.reloaded
         routed = {name: self._waiting(name) for name in commit.changes.sinks}
         self._ledger.merge(commit.changes)
+        self._tidy = commit.tidy
         self._set_fault(commit)
         for append in commit.appends:
             append.finish()
@@ -171,14 +234,19 @@ class Store:
         return sink.routed + sink.replayed if sink else 0
 
     def _set_fault(self, commit: Commit) -> None:
+        self._fault = commit.fault and f"the disk refuses writes: {commit.fault}"
         if commit.crash is not None:
-            self._fault = f"the writer has failed: {commit.crash!r}"
+            self._ended = f"the writer has failed: {commit.crash!r}"
+            self._give_up()
             if not self.crashed.done():
                 self.crashed.set_exception(commit.crash)
-        elif commit.fault is not None:
-            self._fault = f"the disk refuses writes: {commit.fault}"
-        elif self._fault != "the buffer is closing":
-            self._fault = None
+
+    def _give_up(self) -> None:
+        """Nothing will be written any more: tell who waits."""
+        error = BufferUnavailable(self._ended)
+        for operation in [*self._writer.unwritten(), *self._line]:
+            operation.lost(error)
+        self._line = []
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────
 
@@ -189,6 +257,18 @@ class Store:
     def arrival(self, sink: str) -> asyncio.Event:
         """Set whenever there are new events for `sink`; who waits for it clears it."""
         return self._arrivals[sink]
+
+    async def dead_letters(self, selection: Selection, limit: int) -> list[DeadLetter]:
+        """The next dead letters, in the order of their ids."""
+        return await self._letters(*selection.page(limit))
+
+    async def replaying(self, sink: str, limit: int) -> list[DeadLetter]:
+        """The first dead letters of `sink` that are back in line."""
+        return await self._letters(*waiting(sink, limit))
+
+    async def _letters(self, query: str, parameters: list[Any]) -> list[DeadLetter]:
+        rows = await self._connection.execute_fetchall(query, parameters)
+        return [from_row(tuple(row)) for row in rows]
 
     def subscribers(self, stream: str) -> tuple[str, ...]:
         """The sinks that take `stream`."""
@@ -206,4 +286,4 @@ class Store:
     @property
     def fault(self) -> str | None:
         """Why nothing can be stored now; None when all is well."""
-        return self._fault
+        return self._ended or self._fault

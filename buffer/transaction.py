@@ -6,7 +6,9 @@ merged when, and only when, the commit succeeded.
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from forebay.buffer.cursors import Cursor
 from forebay.buffer.ledger import Changes, Ledger, Outcome, SinkState, Stream
@@ -16,7 +18,15 @@ _INSERT_SEGMENT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_STREAM = "INSERT INTO streams (name, events_total, stored) VALUES (?, 0, 0) RETURNING id"
 _UPDATE_STREAM = "UPDATE streams SET events_total = ?, stored = ? WHERE id = ?"
 _UPDATE_LOG = "UPDATE log SET next_seq = ?, quarantined = ?"
-_REPLACE_SINK = "INSERT OR REPLACE INTO sinks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SINK_COLUMNS = (
+    "name, streams, cursor, done, in_flight, notes, routed, replayed, delivered, dead_lettered, "
+    "dropped, expired, quarantined, possible_duplicate, dead_letters"
+)
+_REPLACE_SINK = f"""
+    INSERT OR REPLACE INTO sinks ({_SINK_COLUMNS})
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_SELECT_SINKS = f"SELECT {_SINK_COLUMNS} FROM sinks"
 _DELETE_SINK = "DELETE FROM sinks WHERE name = ?"
 
 
@@ -76,7 +86,10 @@ class Transaction:
         )
         for name in self._ledger.subscribers(stream):
             if sink := self.sink(name):
-                self.put_sink(name, replace(sink, routed=sink.routed + row.events))
+                size = sink.routed_bytes + row.size
+                self.put_sink(
+                    name, replace(sink, routed=sink.routed + row.events, routed_bytes=size)
+                )
 
     def removed(self, stream: str, events: int) -> None:
         """Count events that left their segments."""
@@ -87,13 +100,20 @@ class Transaction:
         """Count a segment that was set aside."""
         self.changes.quarantined = (self.changes.quarantined or self._ledger.quarantined) + 1
 
-    def settle(self, name: str, first: int, last: int, outcomes: dict[Outcome, int]) -> None:
-        """Mark `first` to `last` as done by a sink. Done twice, it counts once."""
+    def settle(self, name: str, first: int, last: int, outcomes: dict[Outcome, int]) -> bool:
+        """Mark `first` to `last` as done by a sink; whether they were not done before."""
         sink = self.sink(name)
         if sink is None or sink.cursor.covers(first, last):
-            return
-        cursor = sink.cursor.settle(first, last)
-        self.put_sink(name, replace(sink.counted(outcomes), cursor=cursor))
+            return False
+        settled = replace(
+            sink.counted(outcomes),
+            cursor=sink.cursor.settle(first, last),
+            in_flight=tuple(
+                (low, high) for low, high in sink.in_flight if not first <= low <= high <= last
+            ),
+        )
+        self.put_sink(name, settled)
+        return True
 
     def finish(self) -> None:
         """Write the counters. The caller commits."""
@@ -111,12 +131,22 @@ class Transaction:
 
 
 def _sink_row(name: str, sink: SinkState) -> tuple[object, ...]:
-    streams, done = json.dumps(sink.streams), json.dumps(sink.cursor.done)
     return (
-        name, streams, sink.cursor.position, done, sink.routed, sink.replayed, sink.delivered,
+        name, json.dumps(sink.streams), sink.cursor.position, json.dumps(sink.cursor.done),
+        json.dumps(sink.in_flight), sink.notes, sink.routed, sink.replayed, sink.delivered,
         sink.dead_lettered, sink.dropped, sink.expired, sink.quarantined, sink.possible_duplicate,
-        sink.notes,
+        sink.dead_letters,
     )  # fmt: skip
+
+
+def _sink(row: Sequence[Any]) -> tuple[str, SinkState]:
+    name, streams, position, done, in_flight, notes, *counts = row
+    cursor = Cursor(position, tuple((low, high) for low, high in json.loads(done)))
+    flying = tuple((low, high) for low, high in json.loads(in_flight))
+    globs = tuple(json.loads(streams))
+    # mypy cannot see that the row has as many columns as the class has counters
+    state = SinkState(globs, cursor, *counts, notes, flying)  # type: ignore[call-arg]
+    return name, state
 
 
 def load(database: sqlite3.Connection) -> Ledger:
@@ -127,9 +157,8 @@ def load(database: sqlite3.Connection) -> Ledger:
     ledger = Ledger(instance, next_seq, quarantined=quarantined)
     for id_, name, events_total, stored in database.execute("SELECT * FROM streams"):
         ledger.streams[name] = Stream(id_, events_total, stored)
-    for name, streams, position, done, *rest in database.execute("SELECT * FROM sinks"):
-        cursor = Cursor(position, tuple((low, high) for low, high in json.loads(done)))
-        ledger.sinks[name] = SinkState(tuple(json.loads(streams)), cursor, *rest)
+    ledger.sinks = dict(_sink(row) for row in database.execute(_SELECT_SINKS))
+    ledger.caught_up = {name: next_seq for name, sink in ledger.sinks.items() if not sink.lag}
     ledger.oldest_at = oldest_at(database)
     return ledger
 

@@ -51,6 +51,8 @@ class Commit:
     """The ledger as it was found in a file that had to be opened again."""
     crash: BaseException | None = None
     """The thread ended with a fault of ours. Nothing more will be written."""
+    tidy: bool = False
+    """Nothing is left to trim, to give back or to checkpoint."""
 
 
 class _Stop:
@@ -96,9 +98,19 @@ class Writer:
         self._queue.put(operations)
 
     def stop(self) -> None:
-        """Write what is in line, and end. Blocks."""
-        self._queue.put(_Stop())
-        self._thread.join()
+        """Write what is in line, and end, if it was started. Blocks."""
+        if self._thread.ident is not None:
+            self._queue.put(_Stop())
+            self._thread.join()
+
+    def unwritten(self) -> list[Operation]:
+        """What was asked and will never be written, after `stop` or a crash."""
+        operations: list[Operation] = [*self._kept]
+        self._kept = []
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
+            operations += [] if isinstance(item, _Stop) else item
+        return operations
 
     # ── on the thread ────────────────────────────────────────────────────────────────────────
 
@@ -161,6 +173,11 @@ class Writer:
             self._commit(commit)
         except sqlite3.Error as error:
             self._refuse(commit, error)
+        except BaseException as error:  # a fault of ours: who waits is told before the thread ends
+            self._refuse(commit, error)
+            self._publish(commit)
+            raise
+        commit.tidy = not self._maintenance_due(idle=True)
         self._publish(commit)
 
     def _commit(self, commit: Commit) -> None:
@@ -209,6 +226,7 @@ class Writer:
         except sqlite3.Error as error:
             self._refuse(commit, error)
         self._last_bite = time.monotonic()
+        commit.tidy = not self._maintenance_due(idle=True)
         self._publish(commit)
 
     def _bite(self, commit: Commit, *, idle: bool) -> None:
@@ -239,7 +257,7 @@ class Writer:
 
     # ── when the disk refuses ────────────────────────────────────────────────────────────────
 
-    def _refuse(self, commit: Commit, error: sqlite3.Error) -> None:
+    def _refuse(self, commit: Commit, error: BaseException) -> None:
         """Nothing of the group is stored. Appends fail, all else is kept for the next try."""
         capacity_hit = db.is_full(error) and self._at_limit()
         for append in commit.appends:
@@ -306,10 +324,12 @@ class _Unsynced:
         if self._durability is Durability.FSYNC:
             self._execute("PRAGMA synchronous = NORMAL")
 
-    def __exit__(self, *_: object) -> None:
-        if self._durability is Durability.FSYNC:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        # After an error a transaction may be open, which refuses this; the connection is given up.
+        if error is None and self._durability is Durability.FSYNC:
             self._execute("PRAGMA synchronous = FULL")
 
 
-def _unavailable(error: sqlite3.Error) -> BufferUnavailable:
-    return BufferUnavailable(f"the disk refuses writes: {db.describe(error)}")
+def _unavailable(error: BaseException) -> BufferUnavailable:
+    who = "the disk refuses writes" if isinstance(error, sqlite3.Error) else "the writer has failed"
+    return BufferUnavailable(f"{who}: {db.describe(error)}")

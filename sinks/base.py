@@ -22,20 +22,24 @@ What a sink owes the pipeline:
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Options(BaseModel):
-    """The base of every sink's own options: unknown keys are errors, values never change."""
+    """The base of every sink's own options: unknown keys are errors, values never change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Messages of invalid options do not repeat what was given: it may be a secret.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,8 @@ class Context:
     """The identity of this forebay's buffer; the same for as long as the file lives."""
     monotonic: Callable[[], float]
     """Seconds that never jump; for expiry times."""
+    wall_clock: Callable[[], float] = time.time
+    """Seconds since the epoch; for dates in headers and file names."""
 
 
 class Sink(ABC):
@@ -247,6 +253,9 @@ class Sink(ABC):
     """The model of the sink's own options; `type` in the configuration chooses the sink."""
 
     limits: Limits = Limits()
+
+    def __init__(self, options: Any, context: Context) -> None:
+        """Keep what is needed of them; nothing is opened yet."""
 
     async def open(self) -> None:
         """Make ready: sessions, files. Does not fail because the other side is unreachable."""

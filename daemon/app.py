@@ -1,0 +1,185 @@
+"""The daemon: builds everybody, and runs open → serve → drain → close.
+
+The only module that knows everybody.
+"""
+
+import asyncio
+import signal
+import sqlite3
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Final
+
+import prometheus_client
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+
+from forebay.buffer import BufferFault, BufferUnavailable, CommitStats, Store, wal_reset_safe
+from forebay.daemon.admin.api import Api
+from forebay.daemon.admin.server import AdminServer
+from forebay.daemon.clock import SystemClock
+from forebay.daemon.collector import StateCollector
+from forebay.daemon.deliveries import Deliveries
+from forebay.daemon.delivery.pipeline import Pipeline
+from forebay.daemon.delivery.surroundings import Surroundings
+from forebay.daemon.ingest.server import IngestServer
+from forebay.daemon.metrics import BufferMetrics, DeliveryMetrics, IngestMetrics
+from forebay.daemon.settings import Settings, SinkSettings, parse_address
+from forebay.daemon.status import Status
+
+_INGEST_DRAIN_SECONDS: Final = 5.0
+"""How long requests that were read may wait for their commit once a stop was asked for."""
+
+
+def run(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; the exit status."""
+    prometheus_client.disable_created_metrics()  # nobody reads them, and they double the answer
+    return uvloop.run(_main(settings))
+
+
+async def _main(settings: Settings) -> int:
+    log, stop = structlog.get_logger(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    daemon = Daemon(settings)
+    try:
+        await daemon.run(stop)
+    except BufferFault as error:
+        log.error("daemon.failed", reason=str(error))  # noqa: TRY400  the message says it all
+        return 1
+    except OSError as error:
+        log.error("daemon.failed", reason=f"cannot listen: {error}")  # noqa: TRY400  likewise
+        return 1
+    return 0
+
+
+class Daemon:
+    """One process's worth of forebay."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._log = structlog.get_logger()
+        self._clock = SystemClock()
+        self._registry = CollectorRegistry()
+        self._store = Store(settings.buffer, observe=self._observer())
+        self._deliveries = Deliveries(
+            settings.sinks,
+            Surroundings(self._store, self._clock, DeliveryMetrics(self._registry)),
+        )
+        self._ingest = IngestServer(
+            settings.ingest, self._store, IngestMetrics(self._registry), clock=self._clock.monotonic
+        )
+        self._status = Status(self._store, self._sinks, self._clock)
+        self._admin = AdminServer(self._api().application(settings.admin))
+        self._serving = False
+
+    # ── life ─────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Open, serve until `stop` is set, drain, close. Raises a BufferFault or an OSError."""
+        await self._store.open()
+        try:
+            async with asyncio.TaskGroup() as group:
+                try:
+                    await self._open(group)
+                    await self._serve(stop)
+                finally:
+                    await self._drain()
+        except* (BufferFault, OSError) as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            await self._store.close()
+            self._log.info("daemon.stopped")
+
+    async def _open(self, group: asyncio.TaskGroup) -> None:
+        self._registry.register(
+            StateCollector(self._store, lambda: self._deliveries.pipelines, self._clock)
+        )
+        ProcessCollector(registry=self._registry)
+        Gauge("forebay_build_info", "Always 1.", ["version"], registry=self._registry).labels(
+            version("forebay")
+        ).set(1)
+        await self._deliveries.start(group)
+        if self._settings.admin.listen:
+            await self._admin.start(*parse_address(self._settings.admin.listen))
+        await self._ingest.start()
+        self._serving = True
+        self._announce()
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        """Until somebody asks to stop, or the writer fails."""
+        crashed = self._store.crashed
+        crashed.add_done_callback(lambda _: stop.set())
+        await stop.wait()
+        if crashed.done():
+            self._log.critical("buffer.failed", reason=repr(crashed.exception()))
+            raise BufferUnavailable(f"the writer has failed: {crashed.exception()!r}")
+
+    async def _drain(self) -> None:
+        """The order matters: what was taken must be stored before the buffer closes."""
+        self._log.info("daemon.stopping")
+        self._serving = False
+        # 1. Take no more; requests on open connections get 503.
+        self._ingest.stop_accepting()
+        # 2. Finish the commits of what was taken, and answer.
+        try:
+            async with asyncio.timeout(_INGEST_DRAIN_SECONDS):
+                await self._ingest.drain()
+        except TimeoutError:
+            self._log.warning("ingest.cut_off")
+        # 3. Let sends that are under way end.
+        await self._deliveries.drain(self._settings.shutdown_timeout.total_seconds())
+        # 4. Close the doors. The buffer comes last: it settles what the sends brought.
+        await self._ingest.close()
+        await self._admin.close()
+
+    # ── what the parts are given ─────────────────────────────────────────────────────────────
+
+    def _observer(self) -> Callable[[CommitStats], None]:
+        metrics = BufferMetrics(self._registry)
+
+        def observe(commit: CommitStats) -> None:
+            metrics.commit_seconds.observe(commit.seconds)
+            metrics.commit_events.observe(commit.events)
+
+        return observe
+
+    def _api(self) -> Api:
+        return Api(
+            registry=self._registry,
+            status=self._status.to_json,
+            unready=self._unready,
+            pipelines=lambda: self._deliveries.pipelines,
+        )
+
+    def _unready(self) -> str | None:
+        if self._store.fault is not None:
+            return self._store.fault
+        return None if self._serving else "the listeners are not up"
+
+    def _sinks(self) -> dict[str, tuple[SinkSettings, Pipeline]]:
+        pipelines = self._deliveries.pipelines
+        return {name: (self._deliveries.sinks[name], pipelines[name]) for name in pipelines}
+
+    def _announce(self) -> None:
+        safe = wal_reset_safe(sqlite3.sqlite_version_info)
+        self._log.info(
+            "buffer.opened",
+            path=str(self._settings.buffer.path),
+            instance=self._store.ledger.instance,
+            events=self._store.ledger.events,
+            sqlite=sqlite3.sqlite_version,
+            wal_reset="fixed in this SQLite" if safe else "avoided: one connection writes",
+        )
+        if not self._settings.sinks:
+            self._log.warning("sinks.none", hint="add a [sinks.NAME] table: see docs/sinks")
+        self._log.info(
+            "daemon.ready",
+            version=version("forebay"),
+            ingest=self._settings.ingest.listen and self._ingest.tcp_address,
+            socket=self._settings.ingest.socket,
+            admin=self._admin.address,
+            sinks=sorted(self._settings.sinks),
+        )

@@ -1,0 +1,211 @@
+"""Sending one work until all of it is settled.
+
+gate ──► send ──► delivered ──────────────────────► settle
+▲        │
+│        ├── rejected: named rows ──► dead letters, the rest ─┐
+│        ├── rejected, too large: halves ─────────────────────┤
+│        └── retry, hold ─────────────────────────────────────┤
+└─────────────────────────────────────────────────────────────┘
+"""
+
+import asyncio
+import json
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from forebay.daemon.delivery.gate import Gate, Reason
+from forebay.daemon.delivery.options import DeliveryOptions
+from forebay.daemon.delivery.settlement import Settlement
+from forebay.daemon.delivery.surroundings import Surroundings
+from forebay.daemon.delivery.window import Window
+from forebay.daemon.delivery.work import Work
+from forebay.sinks import Answer, Hold, Rejected, Retry, Sink, TooLarge
+
+
+class Dispatch:
+    """Drives one sink's `send`; knows when it may be called, and what its answers mean."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        options: DeliveryOptions,
+        around: Surroundings,
+        *,
+        gate: Gate,
+        window: Window,
+    ) -> None:
+        self._name = name
+        self._sink = sink
+        self._options = options
+        self._store, self._clock = around.store, around.clock
+        self._metrics = around.metrics
+        self._gate = gate
+        self._window = window
+        self._settlement = Settlement(around.store, name, around.clock)
+        self._log = structlog.get_logger().bind(sink=name)
+        self._changed = asyncio.Event()
+        self._draining = False
+        self.last_error: dict[str, Any] | None = None
+        self.largest: int | None = None
+        """The most events that the sink was seen to take at once, after it refused more."""
+
+    def changed(self) -> None:
+        """Something that a waiting send looks at has changed."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def drain(self) -> None:
+        """Start nothing more; what is under way may end."""
+        self._draining = True
+        self.changed()
+
+    async def deliver(self, work: Work) -> None:
+        """Return when all of the work is settled, or when draining began before."""
+        self._metrics.batch_events.labels(self._name).observe(work.batch.count)
+        pieces = deque([work])
+        while pieces:
+            piece = pieces.popleft()
+            if not await self._admitted(piece):
+                return
+            if self._settlement.still_wanted(piece):
+                answer = await self._send(piece)
+                pieces.extendleft(reversed(self._settle(piece, answer)))
+
+    async def _admitted(self, work: Work) -> bool:
+        """Wait until the gate lets the work through; False when draining began."""
+        events = work.batch.count
+        while not self._draining:
+            now, delivered = self._clock.monotonic(), self._store.sink(self._name).delivered
+            wait = self._gate.wait(now, events, delivered)
+            if wait is None:
+                self._gate.start(events)
+                return True
+            await self._clock.wait(self._changed, wait.seconds)
+            if wait.reason is Reason.THROTTLED:
+                waited = self._clock.monotonic() - now
+                self._metrics.throttled_seconds.labels(self._name).inc(waited)
+        return False
+
+    async def _send(self, work: Work) -> Answer | None:
+        """One attempt; None when the sink stored it all."""
+        began, answer = self._clock.monotonic(), None
+        try:
+            async with asyncio.timeout(self._options.timeout.total_seconds()):
+                await self._sink.send(work.batch)
+        except Answer as given:
+            answer = given
+        except TimeoutError:
+            seconds = self._options.timeout.total_seconds()
+            answer = Retry(f"no answer within {seconds:g} s", ambiguous=True)
+        except asyncio.CancelledError:
+            self._gate.ended(self._clock.monotonic(), work.batch.count)
+            self._gate.cancelled(self._clock.monotonic())
+            raise
+        except Exception as error:  # noqa: BLE001  a fault in one sink must not reach another
+            self._log.exception("sink.fault", fault=type(error).__name__)
+            answer = Retry(f"a fault in the sink: {type(error).__name__}", ambiguous=True)
+        self._ended(work, began, answer)
+        return answer
+
+    def _ended(self, work: Work, began: float, answer: Answer | None) -> None:
+        now = self._clock.monotonic()
+        self._metrics.send_seconds.labels(self._name).observe(now - began)
+        self._gate.ended(now, work.batch.count)
+        self._window.measured(now, now - began, pressed=isinstance(answer, Retry))
+        if self._gate.quotas.usages:
+            windows = self._gate.quotas.to_json(now, self._clock.wall())
+            self._store.note(self._name, json.dumps({"quotas": windows}))
+
+    # ── what an answer means ─────────────────────────────────────────────────────────────────
+
+    def _settle(self, work: Work, answer: Answer | None) -> list[Work]:
+        """Write down what is decided; what is left to send, in order."""
+        try:
+            match answer:
+                case None:
+                    return self._delivered(work)
+                case Rejected():
+                    return self._rejected(work, answer)
+                case TooLarge():
+                    return self._too_large(work, answer)
+                case Hold():
+                    return self._held(work, answer)
+                case Retry():
+                    return self._retry(work, answer)
+            raise TypeError(f"{type(answer).__name__} is no answer that a pipeline knows")
+        finally:
+            self.changed()
+
+    def _delivered(self, work: Work) -> list[Work]:
+        if self.last_error is not None and self._gate.reason(self._clock.monotonic()):
+            self._log.info("sink.recovered")
+        self._gate.taken()
+        self._settlement.delivered(work)
+        self._count("delivered")
+        age = max(self._clock.wall() - work.received_at, 0.0)
+        self._metrics.end_to_end_seconds.labels(self._name).observe(age)
+        return []
+
+    def _rejected(self, work: Work, answer: Rejected) -> list[Work]:
+        self._gate.taken()
+        self._remember(answer)
+        if answer.rows:
+            self._count("split")
+            self._log_dead_letters(len(set(answer.rows)), answer)
+            rest = self._settlement.refused_rows(work, answer.rows, answer)
+            return [rest] if rest else []
+        return self._halve_or_bury(work, answer)
+
+    def _too_large(self, work: Work, answer: TooLarge) -> list[Work]:
+        self._gate.taken()
+        self._remember(answer)
+        self.largest = max(min(self.largest or work.batch.count, work.batch.count // 2), 1)
+        return self._halve_or_bury(work, answer)
+
+    def _halve_or_bury(self, work: Work, answer: Answer) -> list[Work]:
+        if work.batch.count > 1:
+            self._count("split")
+            return list(work.halves())
+        return self._bury(work, answer)
+
+    def _bury(self, work: Work, answer: Answer) -> list[Work]:
+        self._settlement.refused(work, answer)
+        self._count("dead_lettered")
+        self._log_dead_letters(work.batch.count, answer)
+        return []
+
+    def _held(self, work: Work, answer: Hold) -> list[Work]:
+        self._remember(answer)
+        self._gate.held(self._clock.monotonic())
+        self._log.error("sink.held", reason=answer.reason, status=answer.status)
+        return [work.again(ambiguous=False)]
+
+    def _retry(self, work: Work, answer: Retry) -> list[Work]:
+        self._remember(answer)
+        again = work.again(ambiguous=answer.ambiguous)
+        opened = self._gate.retry(self._clock.monotonic(), answer, again.attempts)
+        self._count("retried")
+        self._log.warning("sink.retrying", reason=answer.reason, status=answer.status)
+        if opened:
+            self._metrics.breaker_opened.labels(self._name).inc()
+            self._log.error("sink.breaker_opened", reason=answer.reason)
+        most = self._options.retry.max_attempts
+        if most and again.attempts >= most and not answer.throttled:
+            return self._bury(work, answer)
+        return [again]
+
+    def _remember(self, answer: Answer) -> None:
+        at = datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")
+        self.last_error = {"at": at, "status": answer.status, "message": answer.reason}
+
+    def _count(self, outcome: str) -> None:
+        self._metrics.batches.labels(self._name, outcome).inc()
+
+    def _log_dead_letters(self, events: int, answer: Answer) -> None:
+        self._log.warning(
+            "sink.dead_lettered", events=events, reason=answer.reason, status=answer.status
+        )

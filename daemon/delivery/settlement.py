@@ -1,0 +1,72 @@
+"""What becomes of a work, written down: delivered, or dead letters with the reason."""
+
+from collections.abc import Sequence
+
+from forebay.buffer import DeadLetter, Outcome, Store
+from forebay.daemon.clock import Clock
+from forebay.daemon.delivery.work import Work
+from forebay.sinks import Answer
+
+
+class Settlement:
+    """Settles the works of one sink."""
+
+    def __init__(self, store: Store, sink: str, clock: Clock) -> None:
+        self._store = store
+        self._sink = sink
+        self._clock = clock
+
+    def delivered(self, work: Work) -> None:
+        """The sink stored all of it."""
+        if work.letters:
+            self._store.settle_replayed(self._sink, delivered=work.letters)
+        else:
+            outcomes = {Outcome.DELIVERED: work.batch.count, **_repeated(work)}
+            self._store.settle(self._sink, work.first, work.last, outcomes)
+
+    def refused(self, work: Work, answer: Answer) -> None:
+        """The sink will take nothing of it."""
+        letters = [self._letter(work, row, answer) for row in range(work.batch.count)]
+        if work.letters:
+            self._store.settle_replayed(self._sink, refused=letters)
+        else:
+            outcomes = {Outcome.DEAD_LETTERED: len(letters), **_repeated(work)}
+            self._store.settle(self._sink, work.first, work.last, outcomes, letters)
+
+    def refused_rows(self, work: Work, rows: Sequence[int], answer: Answer) -> Work | None:
+        """The sink named rows that it will not take; what is left of the work."""
+        for row in sorted(set(rows)):
+            letter = self._letter(work, row, answer)
+            if work.letters:
+                self._store.settle_replayed(self._sink, refused=[letter])
+            else:
+                outcomes = {Outcome.DEAD_LETTERED: 1}
+                self._store.settle(self._sink, letter.seq, letter.seq, outcomes, [letter])
+        return work.without(rows)
+
+    def still_wanted(self, work: Work) -> bool:
+        """Whether nobody else (expiry, a drop policy) is done with all of it meanwhile."""
+        if work.letters:
+            return True
+        return not self._store.sink(self._sink).cursor.covers(work.first, work.last)
+
+    def _letter(self, work: Work, row: int, answer: Answer) -> DeadLetter:
+        part = work.batch.cut(row, row + 1).parts[0]
+        return DeadLetter(
+            sink=self._sink,
+            stream=part.stream,
+            seq=part.first_seq,
+            received_at=part.received_at,
+            failed_at=self._clock.wall(),
+            attempts=work.attempts + 1,
+            status=answer.status,
+            error=answer.reason,
+            event=part.payload,
+            attributes=part.attributes[0] if part.attributes else None,
+            id=work.letters[row] if work.letters else 0,
+        )
+
+
+def _repeated(work: Work) -> dict[Outcome, int]:
+    repeated = work.repeats * work.batch.count
+    return {Outcome.POSSIBLE_DUPLICATE: repeated} if repeated else {}

@@ -1,0 +1,20 @@
+"""What every pipeline is given by the daemon around it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import random
+
+from forebay.buffer import Store
+from forebay.daemon.clock import Clock
+from forebay.daemon.metrics import DeliveryMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """One for all sinks; nothing in it lets one sink hinder another."""
+
+    store: Store
+    clock: Clock
+    metrics: DeliveryMetrics
+    random: Callable[[], float] = random
+    """Numbers from 0 up to 1, for the jitter."""

@@ -1,0 +1,85 @@
+"""A batch on its way, and what in the log it answers for.
+
+    log    first ─────────────────────────────────── last
+    batch      ▪▪▪▪▪▪▪▪  (others' events)  ▪▪▪▪▪▪▪▪
+
+When a batch is cut, its stretch is cut with it: so each piece is settled by itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from forebay.buffer import DeadLetter, Reading
+from forebay.sinks import Batch, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`first` to `last` holds the batch's events and nothing else for its sink.
+
+    Replayed dead letters have no stretch of the log, but `letters`: their ids, one an event.
+    """
+
+    batch: Batch
+    first: int
+    last: int
+    letters: tuple[int, ...] = ()
+    attempts: int = 0
+    repeats: int = 0
+    """Times that it was sent again after an answer that never came."""
+
+    @property
+    def received_at(self) -> float:
+        """When its first event came, in seconds since the epoch."""
+        return self.batch.parts[0].received_at
+
+    def halves(self) -> tuple["Work", "Work"]:
+        """Two works of about the same number of events."""
+        middle = self.batch.count // 2
+        head = self.batch.cut(0, middle)
+        tail = self.batch.cut(middle, self.batch.count)
+        return (
+            replace(self, batch=head, last=tail.first_seq - 1, letters=self.letters[:middle]),
+            replace(self, batch=tail, first=tail.first_seq, letters=self.letters[middle:]),
+        )
+
+    def without(self, rows: Sequence[int]) -> "Work | None":
+        """This work without the events of these indexes; None when nothing is left."""
+        pieces: list[Part] = []
+        start = 0
+        for row in [*sorted(set(rows)), self.batch.count]:
+            if start < row:
+                pieces += self.batch.cut(start, row).parts
+            start = row + 1
+        if not pieces:
+            return None
+        letters = tuple(id_ for row, id_ in enumerate(self.letters) if row not in set(rows))
+        return replace(self, batch=Batch(self.batch.origin, tuple(pieces)), letters=letters)
+
+    def again(self, *, ambiguous: bool) -> "Work":
+        """This work after a send that did not succeed."""
+        return replace(self, attempts=self.attempts + 1, repeats=self.repeats + ambiguous)
+
+
+def from_log(origin: str, reading: Reading) -> Work:
+    """The work for what was read; it must not be empty."""
+    parts = tuple(
+        Part(part.stream, part.first_seq, part.count, part.received_at, part.payload,
+             part.attributes)
+        for part in reading.slices
+    )  # fmt: skip
+    return Work(Batch(origin, parts), reading.first, reading.last)
+
+
+def from_letters(origin: str, letters: Sequence[DeadLetter]) -> Work:
+    """The work for dead letters that are back in line.
+
+    Its batch has an identity of its own: the sink has already answered the old one.
+    """
+    parts = tuple(
+        Part(letter.stream, letter.seq, 1, letter.received_at, letter.event,
+             (letter.attributes,) if letter.attributes else None)
+        for letter in letters
+    )  # fmt: skip
+    ids = tuple(letter.id for letter in letters)
+    return Work(Batch(f"{origin}/replay-{ids[0]}", parts), 0, -1, letters=ids)

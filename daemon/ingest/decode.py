@@ -1,0 +1,148 @@
+"""From a JSON or NDJSON body to events, byte for byte.
+
+An event's bytes are kept as they came; only line breaks between its tokens are taken out, since
+one event is one line in the log. (A string cannot contain a bare line break, so that in valid
+JSON every CR and LF stands between tokens.) `max_event` bounds what is kept of an event.
+
+Good bodies never meet Python code per event: msgspec checks them whole (all of JSON but the
+encoding of strings, which `bytes.decode` does), and counting line breaks shows that each line is
+one object. Only what fails goes event by event.
+"""
+
+import msgspec
+
+from forebay.daemon.ingest.elements import (
+    BLANK,
+    TOO_DEEP,
+    check_utf8,
+    one_line,
+    one_value,
+    split_array,
+)
+from forebay.daemon.ingest.events import Events, Sieve
+
+
+class _Object(msgspec.Struct, gc=False):
+    """Any JSON object; what is in it is checked and skipped."""
+
+
+_object = msgspec.json.Decoder(_Object)
+
+
+def decode_json(body: bytes, max_event: int) -> Events:
+    """One object, or an array of objects. 400 when it is not JSON."""
+    if body.lstrip(BLANK).startswith(b"["):
+        return _decode_array(body, max_event)
+    return decode_one(body, max_event)
+
+
+def decode_one(body: bytes, max_event: int) -> Events:
+    """One object, and no array. 400 when it is not JSON."""
+    try:
+        _object.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return _decode_odd(body, max_event)
+    if not body.isascii():
+        check_utf8(body)
+    event = one_line(body.strip(BLANK))
+    if len(event) <= max_event:
+        return Events(event, 1)
+    sieve = Sieve(max_event)
+    sieve.take(1, event)
+    return sieve.events()
+
+
+def _decode_odd(body: bytes, max_event: int) -> Events:
+    """A document that is not simply one object: find out what is wrong with it."""
+    sieve = Sieve(max_event)
+    try:
+        sieve.take(1, one_value(body))
+    except RecursionError:
+        sieve.reject(1, TOO_DEEP)
+    return sieve.events()
+
+
+def decode_lines(body: bytes, max_event: int) -> Events:
+    """NDJSON: one object a line, blank lines ignored. `line` counts these too."""
+    text = body.strip(BLANK)
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n")
+    try:
+        count = len(_object.decode_lines(text))
+    except (msgspec.DecodeError, RecursionError):
+        return _decode_each_line(body, max_event)
+    if _is_clean(text, count) and _fits(text, max_event):
+        return Events(text, count)
+    return _decode_each_line(body, max_event)
+
+
+def _is_clean(text: bytes, count: int) -> bool:
+    """Whether `count` valid objects stand one a line, without a stray CR, in UTF-8.
+
+    Inside an object `}` is never followed by `{`. So where each of count - 1 breaks has them on
+    its sides, it parts two objects, and there is no break left that could stand within one.
+    """
+    return (
+        text.count(b"\n") == text.count(b"}\n{") == max(count - 1, 0)
+        and b"\r" not in text
+        and (text.isascii() or _is_utf8(text))
+    )
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _fits(text: bytes, max_event: int) -> bool:
+    return len(text) <= max_event or max(map(len, text.split(b"\n"))) <= max_event
+
+
+def _decode_each_line(body: bytes, max_event: int) -> Events:
+    sieve = Sieve(max_event)
+    for number, line in enumerate(body.split(b"\n"), start=1):
+        event = line.strip(BLANK)
+        if not event:
+            continue
+        if error := _fault(event):
+            sieve.reject(number, error)
+        else:
+            sieve.take(number, one_line(event))
+    return sieve.events()
+
+
+def _fault(event: bytes) -> str | None:
+    try:
+        event.decode()
+        _object.decode(event)
+    except UnicodeDecodeError:
+        return "not valid UTF-8"
+    except msgspec.ValidationError:
+        return "not a JSON object"
+    except msgspec.DecodeError as error:
+        return f"not valid JSON: {error}"
+    except RecursionError:
+        return TOO_DEEP
+    return None
+
+
+def _decode_array(body: bytes, max_event: int) -> Events:
+    elements = split_array(body)
+    payload = b"\n".join([element for element in elements if element is not None])
+    if _are_objects(payload, len(elements)) and _fits(payload, max_event):
+        return Events(payload, len(elements))
+    sieve = Sieve(max_event)
+    for number, element in enumerate(elements, start=1):
+        if element is None:
+            sieve.reject(number, TOO_DEEP)
+        else:
+            sieve.take(number, bytes(element))
+    return sieve.events()
+
+
+def _are_objects(payload: bytes, count: int) -> bool:
+    """Whether all of `count` elements are here and objects. One left out shows in the count."""
+    return not count or (payload.startswith(b"{") and payload.count(b"\n{") == count - 1)
