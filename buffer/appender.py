@@ -4,18 +4,24 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from forebay.buffer.database import PAGE_SIZE
+from forebay.buffer.dedup import Dedup, Fresh
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferFault, BufferFull
+from forebay.buffer.ledger import Outcome
 from forebay.buffer.operations import Append
+from forebay.buffer.options import WhenFull
+from forebay.buffer.retention import give_up_oldest
 from forebay.buffer.segment import Attributes, Packer, Row, chunks
 from forebay.buffer.transaction import Transaction
 
 
 class Appender:
-    """Keeps the log within `capacity` bytes of pages."""
+    """Keeps the log within `capacity` bytes of pages, by the operator's policy."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, policy: WhenFull, dedup: Dedup) -> None:
         self._capacity = capacity
+        self._policy = policy
+        self._dedup = dedup
         self._packer = Packer()
 
     def append(
@@ -26,38 +32,67 @@ class Appender:
         by_stream: dict[str, list[Append]] = {}
         for append in appends:
             by_stream.setdefault(append.entry.stream, []).append(append)
-        for stream, group in by_stream.items():
-            self._append(transaction, stream, group, now, room)
+        for group in by_stream.values():
+            self._append(transaction, group, now, room)
 
     def _append(
-        self, transaction: Transaction, stream: str, group: list[Append], now: float, room: "_Room"
+        self, transaction: Transaction, group: list[Append], now: float, room: "_Room"
     ) -> None:
+        """Append entries of one stream: all in one, or each for itself where there is no room."""
         entries = [append.entry for append in group]
-        rows = self._pack(transaction, stream, entries, now)
-        if room.take(rows):
-            seq = transaction.next_seq
-            for row in rows:
-                transaction.insert(stream, row)
-            for append in group:
-                append.result = _receipt(append.entry, seq)
-                seq += append.entry.count
+        fresh = self._dedup.fresh(transaction, entries, now)
+        rows = self._pack(transaction, [new.entry for new in fresh if new.entry.count], now)
+        if room.take(rows) or (len(group) == 1 and self._make_room(transaction, rows, room)):
+            self._store(transaction, group, fresh, rows, now)
         elif len(group) > 1:  # what is small may still fit
             for append in group:
-                self._append(transaction, stream, [append], now, room)
+                self._append(transaction, [append], now, room)
+        elif self._policy is WhenFull.DROP_NEWEST:
+            entry = group[0].entry
+            transaction.dropped(entry.stream, entry.count)
+            group[0].result = Receipt(0, dropped=entry.count)
         else:
             group[0].result = refusal(self._capacity)
 
-    def _pack(
-        self, transaction: Transaction, stream: str, entries: list[Entry], now: float
-    ) -> list[Row]:
-        filled = [entry for entry in entries if entry.count]
-        if not filled:
+    def _store(
+        self,
+        transaction: Transaction,
+        group: Sequence[Append],
+        fresh: Sequence[Fresh],
+        rows: Sequence[Row],
+        now: float,
+    ) -> None:
+        seq = transaction.next_seq
+        for row in rows:
+            transaction.insert(group[0].entry.stream, row)
+        for append, new in zip(group, fresh, strict=True):
+            self._dedup.keep(transaction, new.keys, now)
+            append.result = _receipt(new, seq)
+            seq += new.entry.count
+
+    def _make_room(self, transaction: Transaction, rows: Sequence[Row], room: "_Room") -> bool:
+        """Drop the oldest events until the rows fit, where that is the policy."""
+        if self._policy is not WhenFull.DROP_OLDEST:
+            return False
+        while not room.take(rows):
+            freed = give_up_oldest(transaction, Outcome.DROPPED)
+            if not freed:
+                return False
+            room.add(freed)
+        return True
+
+    def _pack(self, transaction: Transaction, entries: list[Entry], now: float) -> list[Row]:
+        if not entries:
             return []
-        stream_id, seq, offset = transaction.stream(stream).id, transaction.next_seq, 0
-        payload = b"\n".join([entry.payload for entry in filled])
-        attributes = _attributes(filled)
+        stream_id, seq, offset = (
+            transaction.stream(entries[0].stream).id,
+            transaction.next_seq,
+            0,
+        )
+        payload = b"\n".join([entry.payload for entry in entries])
+        attributes = _attributes(entries)
         rows: list[Row] = []
-        for piece, count in chunks(payload, sum(entry.count for entry in filled)):
+        for piece, count in chunks(payload, sum(entry.count for entry in entries)):
             extra = attributes and attributes[offset : offset + count]
             row = self._packer.pack(
                 piece, extra, first_seq=seq, events=count, stream=stream_id, received_at=now
@@ -78,6 +113,9 @@ class _Room:
         self._left -= need
         return True
 
+    def add(self, freed: int) -> None:
+        self._left += freed
+
 
 def _pages(row: Row) -> int:
     """Pages that a row takes at most: its overflow chains, and its place in the tree."""
@@ -91,10 +129,11 @@ def refusal(capacity: int) -> BufferFault:
     )
 
 
-def _receipt(entry: Entry, seq: int) -> Receipt:
-    if not entry.count:
-        return Receipt(0)
-    return Receipt(entry.count, first_seq=seq, last_seq=seq + entry.count - 1)
+def _receipt(new: Fresh, seq: int) -> Receipt:
+    count = new.entry.count
+    if not count:
+        return Receipt(0, duplicates=new.duplicates)
+    return Receipt(count, new.duplicates, first_seq=seq, last_seq=seq + count - 1)
 
 
 def _attributes(entries: list[Entry]) -> Attributes:

@@ -18,6 +18,10 @@ class Cursor:
         """Whether all of `first` to `last` is done."""
         return last < self.position or any(a <= first and last <= b for a, b in self.done)
 
+    def touches(self, first: int, last: int) -> bool:
+        """Whether anything of `first` to `last` is done."""
+        return first < self.position or any(a <= last and first <= b for a, b in self.done)
+
     def settle(self, first: int, last: int) -> "Cursor":
         """This cursor with `first` to `last` done as well."""
         ranges = sorted([*self.done, (first, last)])
@@ -31,6 +35,12 @@ class Cursor:
             else:
                 above.append((low, high))
         return Cursor(position, tuple(above))
+
+    def open_events(self, first: int, last: int) -> int:
+        """How many of `first` to `last` are not done."""
+        first = max(first, self.position)
+        done = sum(max(min(last, high) - max(first, low) + 1, 0) for low, high in self.done)
+        return max(last - first + 1, 0) - done
 
     def next_open(self, seq: int) -> int:
         """The first seq from `seq` on that is not done."""

@@ -19,8 +19,9 @@ from forebay.buffer.options import BufferOptions, Durability
 PAGE_SIZE: Final = 4096
 BUSY_TIMEOUT: Final = 0.25
 """Seconds that a commit waits for a lock which nobody else should hold."""
-_SLACK_PAGES: Final = 512
-"""Pages beyond `max_bytes` for cursors and counters: a full log must be able to empty itself."""
+_SLACK_PAGES: Final = 4096
+"""Pages beyond `max_bytes` for cursors and dead letters: a full log must be able to empty itself.
+New events never use them."""
 _JOURNAL_LIMIT: Final = 8 * 1024 * 1024
 
 
@@ -33,19 +34,27 @@ class Lock:
 
     def acquire(self) -> None:
         """Take the lock. Raises BufferInUse with the owner's pid."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._take(self._descriptor)
+        except OSError as error:
+            self.release()
+            raise BufferUnavailable(f"cannot lock {self._path}: {error.strerror}") from error
+        except BufferInUse:
+            self.release()
+            raise
+
+    def _take(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-            os.close(descriptor)
             raise BufferInUse(
                 f"{self._path.name.removesuffix('.lock')} is in use by process {owner}: "
                 "stop it, or set another buffer.path"
             ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
-        self._descriptor = descriptor
 
     def release(self) -> None:
         """Let go of the lock, if it was taken."""
@@ -89,7 +98,6 @@ def open_writer(options: BufferOptions) -> sqlite3.Connection:
 
 def _configure(database: sqlite3.Connection, options: BufferOptions) -> None:
     synchronous = "FULL" if options.durability is Durability.FSYNC else "NORMAL"
-    limit = options.max_bytes // PAGE_SIZE + _SLACK_PAGES
     for pragma in (
         f"page_size = {PAGE_SIZE}",
         "auto_vacuum = INCREMENTAL",
@@ -99,9 +107,12 @@ def _configure(database: sqlite3.Connection, options: BufferOptions) -> None:
         f"journal_size_limit = {_JOURNAL_LIMIT}",
         "temp_store = MEMORY",
         "foreign_keys = ON",
-        f"max_page_count = {limit}",
     ):
         database.execute(f"PRAGMA {pragma}").fetchall()
+    # A file that was allowed more before must be able to empty itself too.
+    pages: int = database.execute("PRAGMA page_count").fetchone()[0]
+    limit = max(options.max_bytes // PAGE_SIZE, pages) + _SLACK_PAGES
+    database.execute(f"PRAGMA max_page_count = {limit}").fetchall()
 
 
 def reader_uri(path: Path) -> str:
@@ -153,6 +164,12 @@ def describe(error: BaseException) -> str:
 def is_full(error: BaseException) -> bool:
     """Whether there was no room: `max_page_count` was reached, or the volume is full."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def is_corrupt(error: BaseException) -> bool:
+    """Whether SQLite found something else in the file than what it wrote."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def wal_reset_safe(version: tuple[int, int, int]) -> bool:

@@ -7,7 +7,7 @@ settle ──► dead letter ──replay──► back in line ──► delive
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,17 +18,27 @@ ERROR_LENGTH: Final = 1000
 """Characters kept of what the sink said."""
 
 _COLUMNS = (
-    "id, sink, stream, seq, received_at, failed_at, attempts, status, error, attributes, event"
+    "id, sink, stream, seq, received_at, failed_at, attempts, status, error, event, attributes"
 )
 _INSERT = """
     INSERT INTO dead_letters
-        (sink, stream, seq, received_at, failed_at, attempts, status, error, attributes, event)
+        (sink, stream, seq, received_at, failed_at, attempts, status, error, event, attributes)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_WAITING = f"""
+    SELECT {_COLUMNS} FROM dead_letters WHERE sink = ? AND replaying = 1 ORDER BY id LIMIT ?
+"""
+_PUT_BACK = "UPDATE dead_letters SET replaying = 1 WHERE id = ?"
 _REFUSED_AGAIN = """
-    UPDATE dead_letters SET replaying = 0, failed_at = ?, attempts = attempts + ?, status = ?,
-        error = ?
+    UPDATE dead_letters
+    SET replaying = 0, failed_at = ?, attempts = attempts + ?, status = ?, error = ?
     WHERE id = ? AND replaying = 1
+"""
+_DELIVERED = "DELETE FROM dead_letters WHERE id = ? AND replaying = 1 RETURNING length(event)"
+_DELETE = "DELETE FROM dead_letters WHERE id = ?"
+_OLDEST = """
+    SELECT id, sink, length(event), failed_at FROM dead_letters
+    WHERE replaying = 0 ORDER BY id LIMIT 1000
 """
 
 
@@ -84,25 +94,21 @@ class Selection:
 
 def waiting(sink: str, limit: int) -> tuple[str, list[Any]]:
     """The query for the letters of `sink` that are back in line."""
-    query = (
-        f"SELECT {_COLUMNS} FROM dead_letters WHERE sink = ? AND replaying = 1 ORDER BY id LIMIT ?"
-    )
-    return query, [sink, limit]
+    return _WAITING, [sink, limit]
 
 
 def from_row(row: Sequence[Any]) -> DeadLetter:
     """A dead letter as the queries above give it."""
-    id_, *fields, attributes, event = row
+    id_, *fields, attributes = row
     # mypy cannot see that the row has just the columns above
-    found = attributes and json.loads(attributes)
-    return DeadLetter(*fields, event, found, id_)  # type: ignore[call-arg]
+    return DeadLetter(*fields, attributes and json.loads(attributes), id_)  # type: ignore[call-arg]
 
 
-def bury(transaction: Transaction, letters: Iterable[DeadLetter]) -> None:
+def bury(transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
     """Keep new dead letters. The caller counts their outcome."""
-    rows = [_row(letter) for letter in letters]
-    transaction.database.executemany(_INSERT, rows)
-    _adjust(transaction, (row[0] for row in rows), +1)
+    transaction.database.executemany(_INSERT, [_row(letter) for letter in letters])
+    for letter in letters:
+        _adjust(transaction, letter.sink, letters=1, size=len(letter.event))
 
 
 def replay(transaction: Transaction, selection: Selection, limit: int) -> tuple[int, int]:
@@ -117,34 +123,48 @@ def purge(transaction: Transaction, selection: Selection, limit: int) -> tuple[i
 
 def delivered_again(transaction: Transaction, sink: str, ids: Sequence[int]) -> None:
     """Replayed letters were delivered: they are gone."""
-    gone = sum(
-        transaction.database.execute(
-            "DELETE FROM dead_letters WHERE id = ? AND replaying = 1", (id_,)
-        ).rowcount
-        for id_ in ids
-    )
-    _count(transaction, sink, Outcome.DELIVERED, gone)
+    for id_ in ids:
+        row = transaction.database.execute(_DELIVERED, (id_,)).fetchone()
+        if row is not None:
+            _count(transaction, sink, Outcome.DELIVERED)
+            _adjust(transaction, sink, letters=0, size=-row[0])
 
 
 def refused_again(transaction: Transaction, sink: str, letters: Sequence[DeadLetter]) -> None:
     """Replayed letters came back, each as the one dead letter that it was."""
-    back = sum(
-        transaction.database.execute(
-            _REFUSED_AGAIN,
-            (letter.failed_at, letter.attempts, letter.status, letter.error[:ERROR_LENGTH],
-             letter.id),
-        ).rowcount
-        for letter in letters
-    )  # fmt: skip
-    _count(transaction, sink, Outcome.DEAD_LETTERED, back)
-    _adjust(transaction, [sink] * back, +1)
+    for letter in letters:
+        error = letter.error[:ERROR_LENGTH]
+        values = (letter.failed_at, letter.attempts, letter.status, error, letter.id)
+        if transaction.database.execute(_REFUSED_AGAIN, values).rowcount:
+            _count(transaction, sink, Outcome.DEAD_LETTERED)
+            _adjust(transaction, sink, letters=1, size=0)
+
+
+def discard(transaction: Transaction, most_bytes: int, before: float) -> bool:
+    """Delete one bite of the oldest letters that are too many or too old; whether there was any.
+
+    They were counted as dead-lettered; that they are gone is counted as `discarded`.
+    """
+    surplus = sum(sink.dead_letter_bytes for sink in transaction.sinks().values()) - most_bytes
+    gone: Counter[str] = Counter()
+    for id_, sink, size, failed_at in transaction.database.execute(_OLDEST).fetchall():
+        if surplus <= 0 and failed_at >= before:
+            break
+        _delete(transaction, id_, sink, size)
+        _adjust(transaction, sink, letters=-1, size=0)
+        surplus -= size
+        gone[sink] += 1
+    for sink, letters in gone.items():
+        if state := transaction.sink(sink):
+            transaction.put_sink(sink, replace(state, discarded=state.discarded + letters))
+    return bool(gone)
 
 
 def _row(letter: DeadLetter) -> tuple[Any, ...]:
     attributes = None if letter.attributes is None else json.dumps(letter.attributes)
     return (
         letter.sink, letter.stream, letter.seq, letter.received_at, letter.failed_at,
-        letter.attempts, letter.status, letter.error[:ERROR_LENGTH], attributes, letter.event,
+        letter.attempts, letter.status, letter.error[:ERROR_LENGTH], letter.event, attributes,
     )  # fmt: skip
 
 
@@ -152,36 +172,40 @@ def _each(
     transaction: Transaction,
     selection: Selection,
     limit: int,
-    change: Callable[[Transaction, int, str], None],
+    change: Callable[[Transaction, int, str, int], None],
 ) -> tuple[int, int]:
     where, values = selection.where()
     rows = transaction.database.execute(
-        f"SELECT id, sink FROM dead_letters WHERE {where} ORDER BY id LIMIT ?",
+        f"SELECT id, sink, length(event) FROM dead_letters WHERE {where} ORDER BY id LIMIT ?",
         [*values, limit],
     ).fetchall()
-    for id_, sink in rows:
-        change(transaction, id_, sink)
-    _adjust(transaction, (sink for _, sink in rows), -1)
+    for id_, sink, size in rows:
+        change(transaction, id_, sink, size)
+        _adjust(transaction, sink, letters=-1, size=0)
     return len(rows), rows[-1][0] if rows else selection.after
 
 
-def _put_back(transaction: Transaction, id_: int, sink: str) -> None:
-    transaction.database.execute("UPDATE dead_letters SET replaying = 1 WHERE id = ?", (id_,))
+def _put_back(transaction: Transaction, id_: int, sink: str, _size: int) -> None:
+    transaction.database.execute(_PUT_BACK, (id_,))
     if state := transaction.sink(sink):
         transaction.put_sink(sink, replace(state, replayed=state.replayed + 1))
 
 
-def _delete(transaction: Transaction, id_: int, _sink: str) -> None:
-    transaction.database.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
+def _delete(transaction: Transaction, id_: int, sink: str, size: int) -> None:
+    transaction.database.execute(_DELETE, (id_,))
+    _adjust(transaction, sink, letters=0, size=-size)
 
 
-def _count(transaction: Transaction, sink: str, outcome: Outcome, events: int) -> None:
-    if events and (state := transaction.sink(sink)):
-        transaction.put_sink(sink, state.counted({outcome: events}))
+def _count(transaction: Transaction, sink: str, outcome: Outcome) -> None:
+    if state := transaction.sink(sink):
+        transaction.put_sink(sink, state.counted({outcome: 1}))
 
 
-def _adjust(transaction: Transaction, sinks: Iterable[str], by: int) -> None:
-    for sink, letters in Counter(sinks).items():
-        if state := transaction.sink(sink):
-            dead_letters = state.dead_letters + by * letters
-            transaction.put_sink(sink, replace(state, dead_letters=dead_letters))
+def _adjust(transaction: Transaction, sink: str, *, letters: int, size: int) -> None:
+    if state := transaction.sink(sink):
+        changed = replace(
+            state,
+            dead_letters=state.dead_letters + letters,
+            dead_letter_bytes=state.dead_letter_bytes + size,
+        )
+        transaction.put_sink(sink, changed)

@@ -48,7 +48,11 @@ class SinkState:
     quarantined: int = 0
     possible_duplicate: int = 0
     dead_letters: int = 0
-    """Dead letters that are kept now."""
+    """Dead letters that are kept now, those back in line not among them."""
+    dead_letter_bytes: int = 0
+    """The size of all letters' events, those back in line among them."""
+    discarded: int = 0
+    """Dead letters ever deleted because there were too many or they were too old."""
     notes: str = "{}"
     """What the delivery keeps for itself, as a JSON object."""
     in_flight: tuple[tuple[int, int], ...] = ()
@@ -150,7 +154,9 @@ class Ledger:
 
     def _merge_sink(self, name: str, sink: SinkState | None) -> None:
         before = self.sinks.get(name)
-        if before is not None and not before.lag:
+        if before is None or sink is None or before.streams != sink.streams:
+            self.caught_up.pop(name, None)  # what it passed over may be its own now
+        elif not before.lag:
             self.caught_up[name] = self.next_seq
         if sink is None:
             self.sinks.pop(name, None)

@@ -45,12 +45,11 @@ def _parse_age(value: Any) -> Any:
 
 
 MaxAge = Annotated[
-    timedelta | None,
+    Annotated[timedelta, Field(gt=timedelta(0))] | None,
     BeforeValidator(_parse_age),
     PlainSerializer(
         lambda age: "" if age is None else durationpy.to_str(age, extended=True), return_type=str
     ),
-    Field(gt=timedelta(0)),
 ]
 
 
@@ -71,6 +70,15 @@ class BufferOptions(BaseModel):
         default=None,
         description='Undelivered events older than this are dropped and counted as expired; "" '
         "keeps them until delivered.",
+    )
+    dead_letters_max_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
+        default=ByteSize(256 * 1024**2),
+        description="How much of the file dead letters may take, half of `max_bytes` at most; then "
+        "the oldest are deleted and counted.",
+    )
+    dead_letters_max_age: MaxAge = Field(
+        default=None,
+        description='Dead letters older than this are deleted and counted; "" keeps them.',
     )
     durability: Durability = Field(
         default=Durability.FSYNC,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any, Final
 
 import aiosqlite
 
+from forebay.buffer import database as db
 from forebay.buffer.cursors import Cursor
-from forebay.buffer.errors import BufferDamaged
+from forebay.buffer.errors import BufferDamaged, BufferUnavailable
 from forebay.buffer.ledger import Ledger
 from forebay.buffer.segment import Row, Slice, unpack
 
@@ -20,16 +22,23 @@ _INLINE_BYTES: Final = 64 * 1024
 """Up to here, unpacking on the event loop is quicker than handing it to a thread."""
 
 # The headers of the segments ahead tell how many of them are needed; only their blobs are read.
-_READ = """
-    SELECT segments.first_seq, segments.events, stream, received_at, segments.size, checksum,
-           attributes, data
+# What a damaged column holds may be of any type and size: hence the casts, and `total`, which
+# never overflows.
+_COLUMNS = """
+    segments.first_seq, coalesce(CAST(segments.events AS INTEGER), 0),
+    coalesce(CAST(stream AS INTEGER), 0), coalesce(CAST(received_at AS REAL), 0),
+    coalesce(CAST(segments.size AS INTEGER), 0), coalesce(CAST(checksum AS INTEGER), 0),
+    CAST(attributes AS BLOB), coalesce(CAST(data AS BLOB), x'')
+"""
+_READ = f"""
+    SELECT {_COLUMNS}
     FROM (
         SELECT first_seq,
-               sum(events) OVER ahead - events AS events_before,
-               sum(size) OVER ahead - size AS size_before
+               total(events) OVER ahead - events AS events_before,
+               total(size) OVER ahead - size AS size_before
         FROM (
             SELECT first_seq, events, size FROM segments
-            WHERE first_seq >= :since AND first_seq < :end {streams}
+            WHERE first_seq >= :since AND first_seq < :end AND {{streams}}
             ORDER BY first_seq LIMIT :rows
         )
         WINDOW ahead AS (ORDER BY first_seq ROWS UNBOUNDED PRECEDING)
@@ -37,8 +46,21 @@ _READ = """
     WHERE events_before < :events AND size_before < :size
     ORDER BY first_seq
 """
-_ONLY_STREAMS = "AND stream IN (SELECT value FROM json_each(:ids))"
-_SEGMENT_OF = "SELECT max(first_seq) FROM segments WHERE first_seq <= ?"
+_READ_ONE = f"SELECT {_COLUMNS} FROM segments WHERE first_seq = ?"
+_FIND_ONE = """
+    SELECT first_seq FROM segments
+    WHERE first_seq >= :since AND first_seq < :end AND {streams} ORDER BY first_seq LIMIT 1
+"""
+_ALL_STREAMS = "true"
+_ONLY_STREAMS = "stream IN (SELECT value FROM json_each(:ids))"
+# None where the segment that held a seq was set aside: the one before it does not reach so far.
+_SEGMENT_OF = """
+    SELECT max(first_seq) FROM (
+        SELECT first_seq, events FROM segments WHERE first_seq <= :seq
+        ORDER BY first_seq DESC LIMIT 1
+    )
+    WHERE first_seq + events > :seq
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +80,16 @@ class Damage:
 
     first_seq: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a query found ahead."""
+
+    rows: Sequence[Row]
+    to_end: bool
+    """There is nothing for the sink behind them."""
+    damage: Damage | None = None
 
 
 class LogReader:
@@ -124,33 +156,58 @@ class LogReader:
             return None
         names = {stream.id: name for name, stream in ledger.streams.items() if sink.takes(name)}
         only = None if len(names) == len(ledger.streams) else list(names)
-        rows = await self._rows(since, end, events, size, only)
-        slices, damage = await _unpack_all(rows, names)
+        found = await self._find(since, end, events, size, only)
+        slices, damage = await _unpack_all(found.rows, names)
+        damage = damage or found.damage
         for slice_ in slices:
             self._ready.extend(_open_parts(slice_, since, sink.cursor))
         if damage is not None:
             self._ready_to = max(since, damage.first_seq)
-        elif _exhausted(rows, events, size):
+        elif found.to_end:
             self._ready_to = end
         else:
-            self._ready_to = rows[-1].first_seq + rows[-1].events
+            self._ready_to = found.rows[-1].first_seq + found.rows[-1].events
         return damage
 
-    async def _rows(
+    async def _find(
         self, since: int, end: int, events: int, size: int, only: list[int] | None
-    ) -> list[Row]:
+    ) -> _Found:
         """The segments from the one that holds `since`, until there is enough."""
-        found = await self._connection.execute_fetchall(_SEGMENT_OF, (since,))
-        begin = next(iter(found))[0] or since
-        query = _READ.format(streams="" if only is None else _ONLY_STREAMS)
-        parameters: dict[str, Any] = {
-            "since": begin, "end": end, "events": events + since - begin, "size": size,
-            "rows": _AHEAD_ROWS,
-        }  # fmt: skip
+        streams = _ALL_STREAMS if only is None else _ONLY_STREAMS
+        parameters: dict[str, Any] = {"end": end, "size": size, "rows": _AHEAD_ROWS}
         if only is not None:
             parameters["ids"] = json.dumps(only)
-        rows = await self._connection.execute_fetchall(query, parameters)
-        return [Row(*row) for row in rows]
+        try:
+            [[begin]] = await self._connection.execute_fetchall(_SEGMENT_OF, {"seq": since})
+            parameters["since"] = begin = begin or since
+            parameters["events"] = events + since - begin
+            rows = await self._rows(_READ.format(streams=streams), parameters)
+        except sqlite3.Error as error:
+            if "events" not in parameters or not db.is_corrupt(error):
+                raise BufferUnavailable(f"cannot read the log: {db.describe(error)}") from error
+            return await self._find_one(_FIND_ONE.format(streams=streams), parameters)
+        return _Found(rows, _exhausted(rows, events, size))
+
+    async def _find_one(self, query: str, parameters: dict[str, Any]) -> _Found:
+        """The next segment alone, for when one of several is torn: by and by, that one."""
+        try:
+            for (first_seq,) in await self._connection.execute_fetchall(query, parameters):
+                return await self._one(first_seq)
+        except sqlite3.Error as error:
+            raise BufferUnavailable(f"cannot read the log: {db.describe(error)}") from error
+        return _Found((), to_end=True)
+
+    async def _one(self, first_seq: int) -> _Found:
+        try:
+            return _Found(await self._rows(_READ_ONE, (first_seq,)), to_end=False)
+        except sqlite3.Error as error:
+            if not db.is_corrupt(error):
+                raise
+            reason = f"segment {first_seq}: {db.describe(error)}"
+            return _Found((), to_end=False, damage=Damage(first_seq, reason))
+
+    async def _rows(self, query: str, parameters: Any) -> list[Row]:
+        return [Row(*row) for row in await self._connection.execute_fetchall(query, parameters)]
 
 
 def _exhausted(rows: Sequence[Row], events: int, size: int) -> bool:

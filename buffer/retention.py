@@ -6,9 +6,12 @@ checkpoint  copies the WAL into the file
 """
 
 import sqlite3
+from dataclasses import replace
+from math import inf
 from typing import Final
 
 from forebay.buffer import database as db
+from forebay.buffer.ledger import Outcome
 from forebay.buffer.transaction import Transaction, oldest_at
 
 _BITE_SEGMENTS: Final = 256
@@ -21,6 +24,11 @@ _OLDEST = """
     SELECT first_seq, events, streams.name, length(data)
     FROM segments JOIN streams ON streams.id = segments.stream
     WHERE first_seq < ? ORDER BY first_seq LIMIT ?
+"""
+_FIRST = """
+    SELECT first_seq, received_at, events, streams.name,
+           length(data) + coalesce(length(attributes), 0)
+    FROM segments JOIN streams ON streams.id = segments.stream ORDER BY first_seq LIMIT 1
 """
 _DELETE = "DELETE FROM segments WHERE first_seq <= ?"
 
@@ -41,13 +49,39 @@ def trim(transaction: Transaction, below: int) -> bool:
     return bitten == len(rows) == _BITE_SEGMENTS or size > _BITE_BYTES
 
 
+def give_up_oldest(transaction: Transaction, outcome: Outcome, before: float = inf) -> int:
+    """Delete the oldest segment, if it did not come after `before`, whoever still waits for it.
+
+    Its events are counted with `outcome` for every sink that was not done with them. Returns the
+    bytes that this freed; 0 when there was nothing to delete.
+    """
+    row = transaction.database.execute(_FIRST).fetchone()
+    if row is None or row[1] > before:
+        return 0
+    first, _, events, stream, length = row
+    last = first + events - 1
+    for name, sink in transaction.sinks().items():
+        waiting = sink.cursor.open_events(first, last) if sink.takes(stream) else 0
+        # Nothing older is left, so the cursor may go past all of it: no gap remains below.
+        cursor = sink.cursor.settle(sink.cursor.position, last)
+        if waiting:
+            sink = sink.counted({outcome: waiting})  # noqa: PLW2901  the same sink, counted
+        transaction.put_sink(name, replace(sink, cursor=cursor))
+    transaction.removed(stream, events)
+    transaction.database.execute(_DELETE, (first,))
+    transaction.changes.oldest_at = oldest_at(transaction.database)
+    pages: int = max(length // db.PAGE_SIZE, 1)
+    return pages * db.PAGE_SIZE
+
+
 def vacuum(database: sqlite3.Connection) -> bool:
     """Give back one bite of free pages; whether there are more to give."""
     free = db.free_pages(database)
     if free <= _VACUUM_FROM:
         return False
-    # The pragma frees one page a step: fetchall takes it to its end.
-    database.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+    # The pragma frees one page a step and has no columns: of Python's calls only executescript
+    # takes it to its end.
+    database.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
     return free - _VACUUM_PAGES > _VACUUM_FROM
 
 

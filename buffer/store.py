@@ -56,15 +56,16 @@ class Store:
         *,
         wall: Callable[[], float] = time.time,
         observe: Callable[[CommitStats], None] = lambda _: None,
+        dedup_window: float = 0.0,
     ) -> None:
         self.options = options
         self._lock = db.Lock(options.path)
-        self._writer = Writer(options, self._publish_soon, wall)
+        self._writer = Writer(options, self._publish_soon, wall, dedup_window)
         self._observe = observe
         self._ledger = Ledger("", 1)
         self._fault: str | None = None
         self._ended: str | None = "the buffer is not open"
-        self._tidy = False
+        self._tidy = asyncio.Event()
         self._line: list[Operation] = []
         self._arrivals: dict[str, asyncio.Event] = {}
 
@@ -184,8 +185,7 @@ class Store:
     async def tidy(self) -> None:
         """Wait until the space of what is done with was given back. For when nobody appends."""
         await self.flush()
-        while not self._tidy:
-            await self.flush()
+        await self._tidy.wait()
 
     async def _call(self, function: Callable[[Transaction], T]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
@@ -213,11 +213,14 @@ class Store:
             self._loop.call_soon_threadsafe(self._publish, commit)
 
     def _publish(self, commit: Commit) -> None:
+        routed = {name: self._waiting(name) for name in self._arrivals}
         if commit.reloaded is not None:
             self._ledger = commit.reloaded
-        routed = {name: self._waiting(name) for name in commit.changes.sinks}
         self._ledger.merge(commit.changes)
-        self._tidy = commit.tidy
+        if commit.tidy:
+            self._tidy.set()
+        else:
+            self._tidy.clear()
         self._set_fault(commit)
         for append in commit.appends:
             append.finish()
@@ -226,7 +229,7 @@ class Store:
         if commit.events:
             self._observe(CommitStats(commit.events, commit.seconds))
         for name, before in routed.items():
-            if name in self._arrivals and self._waiting(name) > before:
+            if self._waiting(name) > before:
                 self._arrivals[name].set()
 
     def _waiting(self, name: str) -> int:
@@ -247,6 +250,7 @@ class Store:
         for operation in [*self._writer.unwritten(), *self._line]:
             operation.lost(error)
         self._line = []
+        self._tidy.set()
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────
 

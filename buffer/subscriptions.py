@@ -6,11 +6,6 @@ from forebay.buffer.cursors import Cursor
 from forebay.buffer.ledger import Outcome, SinkState
 from forebay.buffer.transaction import Transaction
 
-_WAITING = """
-    SELECT name, first_seq, events
-    FROM segments JOIN streams ON streams.id = segments.stream
-    WHERE first_seq >= coalesce((SELECT max(first_seq) FROM segments WHERE first_seq <= ?), 0)
-"""
 _FIRST = "SELECT coalesce(min(first_seq), ?) FROM segments"
 
 
@@ -45,17 +40,10 @@ def _difference(transaction: Transaction, old: SinkState, new: SinkState) -> tup
     Reads the headers of all segments that wait; only a changed subscription pays for it.
     """
     gained = lost = 0
-    position = old.cursor.position
-    for stream, first, events in transaction.database.execute(_WAITING, (position,)):
+    every = transaction.segments(old.cursor.position, transaction.next_seq - 1)
+    for stream, first, last in every:
         was, is_ = old.takes(stream), new.takes(stream)
         if was != is_:
-            waiting = open_events(old.cursor, first, first + events - 1)
+            waiting = old.cursor.open_events(first, last)
             gained, lost = gained + waiting * is_, lost + waiting * was
     return gained, lost
-
-
-def open_events(cursor: Cursor, first: int, last: int) -> int:
-    """How many of `first` to `last` are not done."""
-    first = max(first, cursor.position)
-    done = sum(max(min(last, high) - max(first, low) + 1, 0) for low, high in cursor.done)
-    return max(last - first + 1, 0) - done

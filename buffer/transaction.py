@@ -6,7 +6,7 @@ merged when, and only when, the commit succeeded.
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,13 +20,19 @@ _UPDATE_STREAM = "UPDATE streams SET events_total = ?, stored = ? WHERE id = ?"
 _UPDATE_LOG = "UPDATE log SET next_seq = ?, quarantined = ?"
 _SINK_COLUMNS = (
     "name, streams, cursor, done, in_flight, notes, routed, replayed, delivered, dead_lettered, "
-    "dropped, expired, quarantined, possible_duplicate, dead_letters"
+    "dropped, expired, quarantined, possible_duplicate, dead_letters, dead_letter_bytes, discarded"
 )
 _REPLACE_SINK = f"""
     INSERT OR REPLACE INTO sinks ({_SINK_COLUMNS})
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SELECT_SINKS = f"SELECT {_SINK_COLUMNS} FROM sinks"
+_SEGMENTS = """
+    SELECT name, first_seq, events
+    FROM segments JOIN streams ON streams.id = segments.stream
+    WHERE first_seq >= coalesce((SELECT max(first_seq) FROM segments WHERE first_seq <= ?), 0)
+        AND first_seq <= ?
+"""
 _DELETE_SINK = "DELETE FROM sinks WHERE name = ?"
 
 
@@ -91,6 +97,13 @@ class Transaction:
                     name, replace(sink, routed=sink.routed + row.events, routed_bytes=size)
                 )
 
+    def dropped(self, stream: str, events: int) -> None:
+        """Count events for which there was no room, for the sinks that would have taken them."""
+        for name in self._ledger.subscribers(stream):
+            if sink := self.sink(name):
+                routed = replace(sink, routed=sink.routed + events)
+                self.put_sink(name, routed.counted({Outcome.DROPPED: events}))
+
     def removed(self, stream: str, events: int) -> None:
         """Count events that left their segments."""
         before = self.stream(stream)
@@ -101,19 +114,34 @@ class Transaction:
         self.changes.quarantined = (self.changes.quarantined or self._ledger.quarantined) + 1
 
     def settle(self, name: str, first: int, last: int, outcomes: dict[Outcome, int]) -> bool:
-        """Mark `first` to `last` as done by a sink; whether they were not done before."""
+        """Mark `first` to `last` as done by a sink; whether they were not done before.
+
+        Where a part of them was (set aside, expired or dropped meanwhile), only the rest counts.
+        """
         sink = self.sink(name)
         if sink is None or sink.cursor.covers(first, last):
             return False
-        settled = replace(
-            sink.counted(outcomes),
-            cursor=sink.cursor.settle(first, last),
-            in_flight=tuple(
-                (low, high) for low, high in sink.in_flight if not first <= low <= high <= last
-            ),
-        )
+        if sink.cursor.touches(first, last):
+            outcomes = _at_most(self.waiting(sink, first, last), outcomes)
+        cursor = sink.cursor.settle(first, last)
+        flying = tuple(batch for batch in sink.in_flight if not cursor.covers(*batch))
+        settled = replace(sink.counted(outcomes), cursor=cursor, in_flight=flying)
         self.put_sink(name, settled)
         return True
+
+    def segments(self, first: int, last: int) -> Iterator[tuple[str, int, int]]:
+        """Stream, first and last seq of what each segment has of `first` to `last`."""
+        for stream, start, events in self.database.execute(_SEGMENTS, (first, last)):
+            if start + events > first:
+                yield stream, max(start, first), min(start + events - 1, last)
+
+    def waiting(self, sink: SinkState, first: int, last: int) -> int:
+        """How many events of `first` to `last` wait for a sink. Reads their segments' headers."""
+        return sum(
+            sink.cursor.open_events(low, high)
+            for stream, low, high in self.segments(first, last)
+            if sink.takes(stream)
+        )
 
     def finish(self) -> None:
         """Write the counters. The caller commits."""
@@ -130,12 +158,24 @@ class Transaction:
             execute(_UPDATE_LOG, (self.next_seq, quarantined))
 
 
+def _at_most(events: int, outcomes: dict[Outcome, int]) -> dict[Outcome, int]:
+    """`outcomes` cut down to so many events, beginning with what was delivered."""
+    surplus = sum(outcomes.values()) - outcomes.get(Outcome.POSSIBLE_DUPLICATE, 0) - events
+    counted = dict(outcomes)
+    for outcome in Outcome:
+        if outcome in counted and outcome is not Outcome.POSSIBLE_DUPLICATE:
+            cut = max(min(counted[outcome], surplus), 0)
+            counted[outcome] -= cut
+            surplus -= cut
+    return counted
+
+
 def _sink_row(name: str, sink: SinkState) -> tuple[object, ...]:
     return (
         name, json.dumps(sink.streams), sink.cursor.position, json.dumps(sink.cursor.done),
         json.dumps(sink.in_flight), sink.notes, sink.routed, sink.replayed, sink.delivered,
         sink.dead_lettered, sink.dropped, sink.expired, sink.quarantined, sink.possible_duplicate,
-        sink.dead_letters,
+        sink.dead_letters, sink.dead_letter_bytes, sink.discarded,
     )  # fmt: skip
 
 

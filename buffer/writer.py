@@ -13,15 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from forebay.buffer import database as db
-from forebay.buffer import retention
 from forebay.buffer.appender import Appender, refusal
+from forebay.buffer.dedup import Dedup
 from forebay.buffer.errors import BufferFault, BufferUnavailable
 from forebay.buffer.ledger import Changes, Ledger
+from forebay.buffer.maintenance import Maintenance
 from forebay.buffer.operations import Append, Operation, Write
-from forebay.buffer.options import BufferOptions, Durability
+from forebay.buffer.options import BufferOptions
 from forebay.buffer.transaction import Transaction, load
 
 LAZY_SECONDS: Final = 0.1
@@ -29,11 +31,10 @@ LAZY_SECONDS: Final = 0.1
 _REOPEN_SECONDS: Final = 0.5
 _BITE_SECONDS: Final = 0.02
 """Under load, the least time between two bites of maintenance."""
-_CHECKPOINT_IDLE: Final = 256
-_CHECKPOINT_BUSY: Final = 1024
-"""WAL pages from which a checkpoint is due, when nobody waits and when somebody does."""
 _PAGES_PER_COMMIT: Final = 6
 """WAL pages of a commit beside its segments: tree nodes, counters. An estimate."""
+_FREED_PER_PAGE: Final = 4 * db.PAGE_SIZE
+"""Bytes freed for which a page of free list and tree is written. An estimate."""
 
 
 @dataclass(slots=True)
@@ -67,21 +68,20 @@ class Writer:
         options: BufferOptions,
         publish: Callable[[Commit], None],
         wall: Callable[[], float] = time.time,
+        dedup_window: float = 0.0,
     ) -> None:
         self._options = options
         self._publish = publish
         self._wall = wall
         self._queue: queue.SimpleQueue[list[Operation] | _Stop] = queue.SimpleQueue()
-        self._appender = Appender(options.max_bytes)
+        dedup = Dedup(dedup_window, options.max_bytes)
+        self._appender = Appender(options.max_bytes, options.when_full, dedup)
+        self._maintenance = Maintenance(options, dedup)
         self._thread = threading.Thread(target=self._run, name="forebay-writer", daemon=True)
         self._database: sqlite3.Connection | None = None
         self._ledger = Ledger("", 1)
         self._kept: list[Write] = []
         self._stopping = False
-        self._wal_pages = _CHECKPOINT_IDLE
-        self._trimmed_to = 0
-        self._trim_again = False
-        self._vacuum_due = True
         self._last_bite = 0.0
 
     # ── from the event loop ──────────────────────────────────────────────────────────────────
@@ -155,9 +155,8 @@ class Writer:
         """How long to wait for the next operation; None is for ever."""
         if self._database is None:
             return _REOPEN_SECONDS
-        if self._maintenance_due(idle=True):
-            return 0.0
-        return None
+        seconds = self._maintenance.wait(self._ledger, self._wall())
+        return None if seconds == inf else max(seconds, 0.0)
 
     def _write(self, operations: Iterable[Operation]) -> None:
         commit = Commit(writes=self._kept)
@@ -177,7 +176,6 @@ class Writer:
             self._refuse(commit, error)
             self._publish(commit)
             raise
-        commit.tidy = not self._maintenance_due(idle=True)
         self._publish(commit)
 
     def _commit(self, commit: Commit) -> None:
@@ -192,7 +190,8 @@ class Writer:
         database.execute("COMMIT")
         commit.events = transaction.next_seq - self._ledger.next_seq
         used = self._finish(transaction, commit)
-        self._wal_pages += max(used, 0) // db.PAGE_SIZE + _PAGES_PER_COMMIT
+        self._maintenance.wal_pages += max(used, 0) // db.PAGE_SIZE + _PAGES_PER_COMMIT
+        commit.tidy = not self._maintenance.due(self._ledger, self._wall(), idle=True)
         commit.seconds = time.perf_counter() - began
 
     def _finish(self, transaction: Transaction, commit: Commit) -> int:
@@ -203,57 +202,24 @@ class Writer:
         commit.changes = transaction.changes
         return self._ledger.used_bytes - before
 
-    # ── maintenance ──────────────────────────────────────────────────────────────────────────
-
-    def _maintenance_due(self, *, idle: bool) -> bool:
-        if self._wal_pages >= (_CHECKPOINT_IDLE if idle else _CHECKPOINT_BUSY):
-            return True
-        if not idle and time.monotonic() - self._last_bite < _BITE_SECONDS:
-            return False
-        return self._trim_due() or (idle and self._vacuum_due)
-
-    def _trim_due(self) -> bool:
-        return bool(self._ledger.sinks) and (
-            self._trim_again or self._ledger.first_seq > self._trimmed_to
-        )
+    # ── between commits ──────────────────────────────────────────────────────────────────────
 
     def _maintain(self, *, idle: bool) -> None:
-        if not self._maintenance_due(idle=idle):
+        if not idle and time.monotonic() - self._last_bite < _BITE_SECONDS:
             return
-        commit = Commit()
+        if not self._maintenance.due(self._ledger, self._wall(), idle=idle):
+            return
+        commit, database = Commit(), self._connection()
         try:
-            self._bite(commit, idle=idle)
+            transaction = self._maintenance.bite(database, self._ledger, self._wall(), idle=idle)
+            if transaction is not None:
+                freed = -self._finish(transaction, commit)
+                self._maintenance.wal_pages += _PAGES_PER_COMMIT + max(freed, 0) // _FREED_PER_PAGE
+            commit.tidy = not self._maintenance.due(self._ledger, self._wall(), idle=True)
         except sqlite3.Error as error:
             self._refuse(commit, error)
         self._last_bite = time.monotonic()
-        commit.tidy = not self._maintenance_due(idle=True)
         self._publish(commit)
-
-    def _bite(self, commit: Commit, *, idle: bool) -> None:
-        database = self._connection()
-        if self._trim_due():
-            self._trim(commit)
-        elif idle and self._vacuum_due:
-            with _Unsynced(database, self._options.durability):
-                self._vacuum_due = retention.vacuum(database)
-            self._wal_pages += _CHECKPOINT_IDLE
-        if self._wal_pages >= (_CHECKPOINT_IDLE if idle else _CHECKPOINT_BUSY):
-            left = retention.checkpoint(database)
-            # Pages that a reader still needs are tried again after the next commits.
-            self._wal_pages = min(left, _CHECKPOINT_IDLE - 1)
-
-    def _trim(self, commit: Commit) -> None:
-        database, below = self._connection(), self._ledger.first_seq
-        with _Unsynced(database, self._options.durability):
-            transaction = Transaction(database, self._ledger)
-            database.execute("BEGIN IMMEDIATE")
-            self._trim_again = retention.trim(transaction, below)
-            transaction.finish()
-            database.execute("COMMIT")
-        self._trimmed_to = below
-        freed = -self._finish(transaction, commit)
-        self._vacuum_due = True
-        self._wal_pages += min(freed // db.PAGE_SIZE, _CHECKPOINT_IDLE) // 4 + _PAGES_PER_COMMIT
 
     # ── when the disk refuses ────────────────────────────────────────────────────────────────
 
@@ -299,7 +265,7 @@ class Writer:
         self._database = db.open_writer(self._options)
         self._ledger = load(self._database)
         self._ledger.used_bytes = db.used_bytes(self._database)
-        self._trim_again = True
+        self._maintenance.restart()
 
     def _copy(self) -> Ledger:
         """The ledger as it stands in the file, for the event loop to keep."""
@@ -311,23 +277,6 @@ class Writer:
         if self._database is None:
             raise sqlite3.OperationalError("the file is not open")
         return self._database
-
-
-class _Unsynced:
-    """Trimming may be lost with the power, and done again: it does not wait for the disk."""
-
-    def __init__(self, database: sqlite3.Connection, durability: Durability) -> None:
-        self._execute = database.execute
-        self._durability = durability
-
-    def __enter__(self) -> None:
-        if self._durability is Durability.FSYNC:
-            self._execute("PRAGMA synchronous = NORMAL")
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        # After an error a transaction may be open, which refuses this; the connection is given up.
-        if error is None and self._durability is Durability.FSYNC:
-            self._execute("PRAGMA synchronous = FULL")
 
 
 def _unavailable(error: BaseException) -> BufferUnavailable:

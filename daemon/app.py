@@ -34,7 +34,8 @@ _INGEST_DRAIN_SECONDS: Final = 5.0
 
 def run(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the exit status."""
-    prometheus_client.disable_created_metrics()  # nobody reads them, and they double the answer
+    # Nobody reads these series, and they double the answer.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     return uvloop.run(_main(settings))
 
 
@@ -63,7 +64,11 @@ class Daemon:
         self._log = structlog.get_logger()
         self._clock = SystemClock()
         self._registry = CollectorRegistry()
-        self._store = Store(settings.buffer, observe=self._observer())
+        self._store = Store(
+            settings.buffer,
+            observe=self._observer(),
+            dedup_window=settings.ingest.dedup_window.total_seconds(),
+        )
         self._deliveries = Deliveries(
             settings.sinks,
             Surroundings(self._store, self._clock, DeliveryMetrics(self._registry)),

@@ -70,13 +70,19 @@ class StateCollector(Collector):
         letters = GaugeMetricFamily(
             "forebay_dead_letters", "Dead letters kept now.", labels=["sink"]
         )
+        discarded = CounterMetricFamily(
+            "forebay_dead_letters_discarded",
+            "Dead letters deleted because there were too many or they were too old.",
+            labels=["sink"],
+        )
         for name, sink in self._store.ledger.sinks.items():
+            discarded.add_metric([name], sink.discarded)
             routed.add_metric([name], sink.routed)
             lag.add_metric([name], sink.lag)
             letters.add_metric([name], sink.dead_letters)
             for outcome in _OUTCOMES:
                 events.add_metric([name, outcome], getattr(sink, outcome))
-        yield from (routed, events, lag, letters)
+        yield from (routed, events, lag, letters, discarded)
 
     def _running(self) -> Iterator[Metric]:
         age = GaugeMetricFamily(

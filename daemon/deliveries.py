@@ -51,7 +51,8 @@ class Deliveries:
 
     def _build(self, name: str) -> Pipeline:
         settings, around = self.sinks[name], self._around
-        context = Context(name, around.store.ledger.instance, around.clock.monotonic)
+        clock, instance = around.clock, around.store.ledger.instance
+        context = Context(name, instance, clock.monotonic, clock.wall)
         sink = SINKS[settings.type](settings.options, context)
         return Pipeline(name, sink, settings.delivery, around)
 

@@ -15,6 +15,7 @@ renames the exception.
 
 import asyncio
 import io
+import re
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,6 +36,7 @@ from forebay.sinks.units import Duration
 _BODY_BYTES = 64 * 1024
 _BODY_SECONDS = 5.0
 _USER_AGENT = "forebay"
+_URL = re.compile(r"https?://\S+")
 
 
 class HttpOptions(Options):
@@ -174,7 +176,8 @@ def _decoded(body: bytes, encoding: str) -> bytes:
 
 
 def _answer_to(error: Exception, where: str, mask: Masker) -> Answer:
-    detail = shorten(mask(one_line(str(error)[:2000])) or type(error).__name__)
+    told = _URL.sub(where, one_line(str(error)[:2000]))
+    detail = shorten(mask(told) or type(error).__name__)
     match error:
         case aiohttp.ConnectionTimeoutError():
             return Retry(f"no connection to {where} in time")

@@ -31,13 +31,17 @@ def mistakes(tmp_path: Path, text: str, **environ: str) -> list[str]:
         ),
         (
             "zzz = 1",
-            "f.toml:1: zzz: no such setting; known here: "
-            "admin, buffer, ingest, log, shutdown_timeout, sinks",
+            (
+                "f.toml:1: zzz: no such setting; known here: "
+                "admin, buffer, ingest, log, shutdown_timeout, sinks"
+            ),
         ),
         (
             '_env_file = "/etc/passwd"',
-            "f.toml:1: _env_file: no such setting; known here: "
-            "admin, buffer, ingest, log, shutdown_timeout, sinks",
+            (
+                "f.toml:1: _env_file: no such setting; known here: "
+                "admin, buffer, ingest, log, shutdown_timeout, sinks"
+            ),
         ),
         (
             "max_event = 1",
@@ -72,13 +76,17 @@ def mistakes(tmp_path: Path, text: str, **environ: str) -> list[str]:
         ("ingest.listen = 4680", "f.toml:1: ingest.listen: must be text, in quotes"),
         (
             'ingest.listen = "4680"',
-            "f.toml:1: ingest.listen: must be an address and a port, like 127.0.0.1:4680 or "
-            '[::1]:4680, or "" to turn it off',
+            (
+                "f.toml:1: ingest.listen: must be an address and a port, like 127.0.0.1:4680 or "
+                '[::1]:4680, or "" to turn it off'
+            ),
         ),
         (
             'admin.listen = "127.0.0.1:99999"',
-            "f.toml:1: admin.listen: must be an address and a port, like 127.0.0.1:4680 or "
-            '[::1]:4680, or "" to turn it off',
+            (
+                "f.toml:1: admin.listen: must be an address and a port, like 127.0.0.1:4680 or "
+                '[::1]:4680, or "" to turn it off'
+            ),
         ),
         (
             'ingest.listen = "127.0.0.1:4681"',
@@ -98,8 +106,10 @@ def mistakes(tmp_path: Path, text: str, **environ: str) -> list[str]:
         ),
         (
             'ingest.socket_mode = "rw"',
-            "f.toml:1: ingest.socket_mode: does not look right; "
-            "Permissions of the Unix socket, in octal.",
+            (
+                "f.toml:1: ingest.socket_mode: does not look right; "
+                "Permissions of the Unix socket, in octal."
+            ),
         ),
         (
             'ingest.unrouted = "keep"',
@@ -115,8 +125,10 @@ def mistakes(tmp_path: Path, text: str, **environ: str) -> list[str]:
         ),
         (
             'buffer.max_age = "long"',
-            'f.toml:1: buffer.max_age: write a duration like 12h or 7d, or "" to keep until '
-            "delivered",
+            (
+                'f.toml:1: buffer.max_age: write a duration like 12h or 7d, or "" to keep until '
+                "delivered"
+            ),
         ),
         (
             'buffer.durability = "never"',
@@ -132,13 +144,17 @@ def mistakes(tmp_path: Path, text: str, **environ: str) -> list[str]:
         ),
         (
             "[sinks.out]",
-            'f.toml:1: sinks.out.type: is missing; write one of "file", "http", "powerbi", '
-            '"stdout"',
+            (
+                'f.toml:1: sinks.out.type: is missing; write one of "file", "http", "powerbi", '
+                '"stdout"'
+            ),
         ),
         (
             '[sinks.out]\ntype = "stdot"',
-            'f.toml:2: sinks.out.type: no such type of sink; did you mean "stdout"? known are '
-            '"file", "http", "powerbi", "stdout"',
+            (
+                'f.toml:2: sinks.out.type: no such type of sink; did you mean "stdout"? known are '
+                '"file", "http", "powerbi", "stdout"'
+            ),
         ),
         (
             "[sinks.out]\ntype = 5",
@@ -162,8 +178,10 @@ def mistakes(tmp_path: Path, text: str, **environ: str) -> list[str]:
         ),
         (
             '[sinks.out]\ntype = "file"\npath = "/x"\nrotate_byts = 1',
-            "f.toml:4: sinks.out.rotate_byts: no such setting; "
-            "did you mean sinks.out.rotate_bytes?",
+            (
+                "f.toml:4: sinks.out.rotate_byts: no such setting; "
+                "did you mean sinks.out.rotate_bytes?"
+            ),
         ),
         (
             '[sinks.out]\ntype = "stdout"\nstreams = []',
@@ -171,17 +189,24 @@ def mistakes(tmp_path: Path, text: str, **environ: str) -> list[str]:
         ),
         (
             '[sinks.out]\ntype = "stdout"\n\n[sinks.out.batch]\nlingr = "1s"',
-            "f.toml:5: sinks.out.batch.lingr: no such setting; did you mean sinks.out.batch.linger?",
+            (
+                "f.toml:5: sinks.out.batch.lingr: no such setting; "
+                "did you mean sinks.out.batch.linger?"
+            ),
         ),
         (
             '[sinks.p]\ntype = "powerbi"',
             "f.toml:1: sinks.p: set `push_url`, or `dataset_id`, `table` and `auth`",
         ),
         (
-            f'[sinks.p]\ntype = "powerbi"\npush_url = "{SECRET}"\n'
-            "columns = {A = {from = 'a', type = 'int'}}",
-            'f.toml:4: sinks.p.columns.A.type: must be "Int64", "Double", "Boolean", "Datetime", '
-            '"String" or "Decimal"',
+            (
+                f'[sinks.p]\ntype = "powerbi"\npush_url = "{SECRET}"\n'
+                "columns = {A = {from = 'a', type = 'int'}}"
+            ),
+            (
+                'f.toml:4: sinks.p.columns.A.type: must be "Int64", "Double", "Boolean", "Datetime"'
+                ', "String" or "Decimal"'
+            ),
         ),
     ],
 )
@@ -195,40 +220,52 @@ def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, text: str, line: str)
         (
             "INGEST__LISEN",
             "x",
-            "FOREBAY_INGEST__LISEN: ingest.lisen: no such setting; "
-            "did you mean FOREBAY_INGEST__LISTEN?",
+            (
+                "FOREBAY_INGEST__LISEN: ingest.lisen: no such setting; "
+                "did you mean FOREBAY_INGEST__LISTEN?"
+            ),
         ),
         (
             "INGST__LISTEN",
             "x",
-            "FOREBAY_INGST__LISTEN: ingst.listen: no such setting; "
-            "did you mean FOREBAY_INGEST__LISTEN?",
+            (
+                "FOREBAY_INGST__LISTEN: ingst.listen: no such setting; "
+                "did you mean FOREBAY_INGEST__LISTEN?"
+            ),
         ),
         (
             "LISTEN",
             "x",
-            "FOREBAY_LISTEN: listen: no such setting; "
-            "did you mean FOREBAY_INGEST__LISTEN or FOREBAY_ADMIN__LISTEN?",
+            (
+                "FOREBAY_LISTEN: listen: no such setting; "
+                "did you mean FOREBAY_INGEST__LISTEN or FOREBAY_ADMIN__LISTEN?"
+            ),
         ),
         (
             "PORT",
             "4680",
-            "FOREBAY_PORT: port: no such setting; known here: "
-            "admin, buffer, ingest, log, shutdown_timeout, sinks",
+            (
+                "FOREBAY_PORT: port: no such setting; known here: "
+                "admin, buffer, ingest, log, shutdown_timeout, sinks"
+            ),
         ),
         ("INGEST", "x", 'FOREBAY_INGEST: ingest: must be a table, as JSON, like {"key": "value"}'),
         ("INGEST", "{x", "FOREBAY_INGEST: ingest: is not valid JSON"),
         (
             "INGEST__MAX_BODY",
             "big",
-            "FOREBAY_INGEST__MAX_BODY: ingest.max_body: must be a size with its unit, like 64KiB "
-            "or 2GiB",
+            (
+                "FOREBAY_INGEST__MAX_BODY: ingest.max_body: must be a size with its unit, like "
+                "64KiB or 2GiB"
+            ),
         ),
         (
             "SINKS__P__PUSH_URL",
             SECRET,
-            'FOREBAY_SINKS__P__PUSH_URL: sinks.p.type: is missing; write one of "file", "http", '
-            '"powerbi", "stdout"',
+            (
+                'FOREBAY_SINKS__P__PUSH_URL: sinks.p.type: is missing; write one of "file", "http"'
+                ', "powerbi", "stdout"'
+            ),
         ),
     ],
 )
@@ -241,7 +278,7 @@ def test_a_mistake_in_a_variable_names_the_variable(
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("a = ", "f.toml:1:5: is not TOML: Invalid value"),
+        ("\na = ", "f.toml:2:5: is not TOML: Invalid value (at end of document)"),
         ("\n\na b", "f.toml:3:3: is not TOML: Expected '=' after a key in a key/value pair"),
         ('a = 1\na = 2\n"', "f.toml:2:6: is not TOML: Cannot overwrite a value"),
     ],
@@ -252,7 +289,7 @@ def test_broken_toml_names_line_and_column(tmp_path: Path, text: str, line: str)
 
 def test_toml_that_ends_too_early_is_one_line(tmp_path: Path):
     (line,) = mistakes(tmp_path, 'a = """x')
-    assert line.startswith("f.toml: is not TOML: ")
+    assert line.startswith("f.toml:1:9: is not TOML: ")
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path):
@@ -276,11 +313,11 @@ def test_a_file_in_another_encoding_is_one_line(tmp_path: Path):
 def test_all_mistakes_of_all_sources_are_reported_at_once_in_order(tmp_path: Path):
     text = 'shutdown_timeout = "x"\n[ingest]\nlisten = "y"\n[sinks.a]\ntype = "stdot"\ntimeout = 0'
     assert [line.split(": ")[:2] for line in mistakes(tmp_path, text, ADMIN__LISTN="z")] == [
-        ["FOREBAY_ADMIN__LISTN", "admin.listn"],
         ["f.toml:1", "shutdown_timeout"],
         ["f.toml:3", "ingest.listen"],
         ["f.toml:5", "sinks.a.type"],
         ["f.toml:6", "sinks.a.timeout"],
+        ["FOREBAY_ADMIN__LISTN", "admin.listn"],
     ]
 
 
@@ -311,9 +348,11 @@ def test_a_secret_that_a_message_repeats_is_masked(tmp_path: Path):
     # The name of a type is repeated nowhere, but a key is: here one that is a secret elsewhere.
     text = '[ingest]\ntoken = "hush-hush"\nhush-hush = 1'
     assert mistakes(tmp_path, text) == [
-        "f.toml:3: ingest.***: no such setting; known here: allowed_hosts, allowed_origins, "
-        "body_timeout, dedup_window, header_timeout, idle_timeout, listen, max_body, "
-        "max_connections, max_event, socket, socket_mode, token, unrouted"
+        (
+            "f.toml:3: ingest.***: no such setting; known here: allowed_hosts, allowed_origins, "
+            "body_timeout, dedup_window, header_timeout, idle_timeout, listen, max_body, "
+            "max_connections, max_event, socket, socket_mode, token, unrouted"
+        )
     ]
 
 

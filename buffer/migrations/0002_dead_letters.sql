@@ -19,4 +19,6 @@ CREATE INDEX dead_letters_by_sink ON dead_letters (sink, replaying, id);
 
 -- Counted as they come and go: nothing is counted by looking.
 ALTER TABLE sinks ADD COLUMN dead_letters INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sinks ADD COLUMN dead_letter_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sinks ADD COLUMN discarded INTEGER NOT NULL DEFAULT 0; -- dead letters over the limits
 ALTER TABLE sinks ADD COLUMN in_flight TEXT NOT NULL DEFAULT '[]'; -- batches sent, not settled

@@ -30,7 +30,9 @@ class Admin:
 
     def _request(self, method: str, path: str, body: bytes | None) -> bytes:
         http = connection.tcp(self.listen, _TIMEOUT)
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        headers = dict(connection.LOCAL)
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
         if body:
             headers["Content-Type"] = "application/json"
         try:

@@ -10,6 +10,9 @@ from forebay.daemon.settings import parse_address
 FAILURES = (OSError, HTTPException)
 """What a request raises when it fails for reasons of the connection."""
 
+LOCAL = {"Host": "localhost"}
+"""The name by which every listener of this machine lets itself be called."""
+
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
 
 
@@ -55,4 +58,4 @@ def reason(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return "the connection was closed" if isinstance(error, ConnectionError) else str(error)
+    return "the connection was closed" if isinstance(error, OSError) else "no HTTP came back"

@@ -9,7 +9,7 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         transient=True,
     )
     sender = Sender(
-        post=_Poster(http, args.stream, token),
+        post=_Poster(http, args.stream, token, {} if args.url else connection.LOCAL),
         key=args.key or uuid.uuid4().hex,
         timeout=timeout.total_seconds(),
         monotonic=time.monotonic,
@@ -190,10 +190,12 @@ def _token(text: str) -> str:
 class _Poster:
     """Posts to one stream over a connection that is kept."""
 
-    def __init__(self, http: HTTPConnection, stream: str, token: str) -> None:
+    def __init__(
+        self, http: HTTPConnection, stream: str, token: str, host: Mapping[str, str]
+    ) -> None:
         self._http = http
         self._path = f"/v1/events/{quote(stream, safe='')}"
-        self._headers = {"Content-Type": "application/x-ndjson"}
+        self._headers = {"Content-Type": "application/x-ndjson", **host}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
 

@@ -31,11 +31,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         _show(parse(content, admin.listen))
     except (KeyError, TypeError, AttributeError):
-        raise CommandError(f"{admin.listen} answers, but not like forebay {_OURS}") from None
+        raise CommandError(
+            f"{admin.listen} answers, but not like this version; --json prints what it says"
+        ) from None
     return 0
-
-
-_OURS = "of this version; --json prints what it says"
 
 
 def _show(status: Mapping[str, Any]) -> None:
@@ -46,6 +45,8 @@ def _show(status: Mapping[str, Any]) -> None:
         f"{about_size(buffer['capacity_bytes'])}, oldest "
         f"{about_duration(buffer['oldest_age_seconds'])}\n"
     )
+    if buffer.get("fault"):
+        say(f"no writes: {shown(buffer['fault'])}\n")
     if not status["sinks"]:
         say("no sink is configured")
         return

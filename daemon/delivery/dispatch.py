@@ -49,6 +49,8 @@ class Dispatch:
         self._log = structlog.get_logger().bind(sink=name)
         self._changed = asyncio.Event()
         self._draining = False
+        # The ledger tells of a delivery a moment late: the next send would not know of the last.
+        self._stored_at_most = around.store.sink(name).delivered
         self.last_error: dict[str, Any] | None = None
         self.largest: int | None = None
         """The most events that the sink was seen to take at once, after it refused more."""
@@ -79,10 +81,11 @@ class Dispatch:
         """Wait until the gate lets the work through; False when draining began."""
         events = work.batch.count
         while not self._draining:
-            now, delivered = self._clock.monotonic(), self._store.sink(self._name).delivered
-            wait = self._gate.wait(now, events, delivered)
+            now = self._clock.monotonic()
+            wait = self._gate.wait(now, events, self._stored_at_most)
             if wait is None:
                 self._gate.start(events)
+                self._stored_at_most += events
                 return True
             await self._clock.wait(self._changed, wait.seconds)
             if wait.reason is Reason.THROTTLED:
@@ -115,6 +118,8 @@ class Dispatch:
         now = self._clock.monotonic()
         self._metrics.send_seconds.labels(self._name).observe(now - began)
         self._gate.ended(now, work.batch.count)
+        if answer is not None and not (isinstance(answer, Retry) and answer.ambiguous):
+            self._stored_at_most -= work.batch.count
         self._window.measured(now, now - began, pressed=isinstance(answer, Retry))
         if self._gate.quotas.usages:
             windows = self._gate.quotas.to_json(now, self._clock.wall())

@@ -5,9 +5,10 @@ documented limits stand in one row; all must allow a send. All sends of a sink s
 while something holds, nobody probes but one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from math import inf
 
 from forebay.daemon.delivery.backoff import Backoff
@@ -56,16 +57,18 @@ class Gate:
         self._asked_until = 0.0
         self._backoff_until = 0.0
         self._failing = False
+        self._wanted: tuple[int, int] | None = None
+        """What was asked for and has not started: so a person sees what that has to wait for."""
 
     def __repr__(self) -> str:
         return f"<Gate {self.breaker} hold={self.hold.state} under_way={self._under_way}>"
 
     def wait(self, now: float, events: int = 1, delivered: int = 0) -> Wait | None:
         """What a send of `events` has to wait for, if anything; the first obstacle tells."""
-        obstacles = self._obstacles(now, events, delivered)
-        return next((Wait(seconds, why) for why, seconds in obstacles if seconds > 0), None)
+        self._wanted = (events, delivered)
+        return _first(chain(self._troubles(now), self._limits(now, events, delivered)))
 
-    def _obstacles(self, now: float, events: int, delivered: int) -> Iterator[tuple[Reason, float]]:
+    def _troubles(self, now: float) -> Iterator[tuple[Reason, float]]:
         busy = inf if self._under_way else 0.0
         yield Reason.PAUSED, inf if self.paused else 0.0
         yield Reason.HELD, self.hold.wait(now)
@@ -73,19 +76,21 @@ class Gate:
         yield Reason.THROTTLED, self._asked_until - now
         yield Reason.RETRYING, self._backoff_until - now
         yield Reason.RETRYING, busy if self._failing else 0.0
+
+    def _limits(self, now: float, events: int, delivered: int) -> Iterator[tuple[Reason, float]]:
         yield Reason.THROTTLED, inf if self._under_way >= self._pending else 0.0
         yield Reason.THROTTLED, self.quotas.wait(now, events, delivered)
 
     def reason(self, now: float) -> Wait | None:
         """What stands in the way, for a person: also while the one send that may go is going."""
+        wait = self.wait(now, *self._wanted) if self._wanted else _first(self._troubles(now))
         if self.paused or (not self._failing and self.closed):
-            return self.wait(now)
+            return wait
         state = Reason.RETRYING
         if self.hold.state is not State.CLOSED:
             state = Reason.HELD
         elif self.breaker.state is not State.CLOSED:
             state = Reason.OPEN
-        wait = self.wait(now)
         if wait is not None and wait.reason is Reason.THROTTLED and state is Reason.RETRYING:
             return wait
         return Wait(wait.seconds if wait else 0.0, state)
@@ -98,6 +103,7 @@ class Gate:
     def start(self, events: int) -> None:
         """A send begins, after `wait` gave None."""
         self._under_way += 1
+        self._wanted = None
         self.hold.started()
         self.breaker.started()
         self.quotas.start(events)
@@ -117,10 +123,10 @@ class Gate:
     def retry(self, now: float, answer: Retry, attempt: int) -> bool:
         """The sink said: not now. Whether that opened the breaker."""
         self._failing = True
-        if answer.after is None:
-            self._backoff_until = max(self._backoff_until, now + self._backoff.seconds(attempt))
-        else:
+        if answer.after is not None and answer.after > 0:
             self._asked_until = max(self._asked_until, now + answer.after)
+        else:  # also when it asked for no time at all: it would be asked again at once, for ever
+            self._backoff_until = max(self._backoff_until, now + self._backoff.seconds(attempt))
         if answer.throttled:
             self.breaker.undecided(now)
             self.hold.undecided(now)
@@ -130,6 +136,7 @@ class Gate:
 
     def held(self, now: float) -> None:
         """A person must act; until then one probe at a time."""
+        self._failing = True
         self.breaker.undecided(now)
         self.hold.failed(now)
 
@@ -143,3 +150,7 @@ class Gate:
         self._asked_until = self._backoff_until = 0.0
         self.hold.probe(now)
         self.breaker.probe(now)
+
+
+def _first(obstacles: Iterable[tuple[Reason, float]]) -> Wait | None:
+    return next((Wait(seconds, why) for why, seconds in obstacles if seconds > 0), None)

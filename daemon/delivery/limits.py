@@ -30,8 +30,12 @@ class Usage:
         return f"<Usage {self.quota.name} {self._ended_sum}+{self._under_way}/{self.quota.amount}>"
 
     def wait(self, now: float, amount: int) -> float:
-        """Seconds until `amount` fits; infinite until a send under way has ended."""
+        """Seconds until `amount` fits; infinite until a send under way has ended.
+
+        More than the whole quota (it was lowered after the batch had formed) goes alone.
+        """
         self._forget(now)
+        amount = min(amount, self.quota.amount)
         excess = self._ended_sum + self._under_way + amount - self.quota.amount
         if excess <= 0:
             return 0.0
@@ -48,7 +52,7 @@ class Usage:
     def end(self, now: float, amount: int) -> None:
         """It ended, whatever its outcome."""
         self._under_way -= amount
-        self.restore(ceil(now / self._grain) * self._grain, amount)
+        self.restore(self._rounded(now), amount)
 
     def restore(self, ended: float, amount: int) -> None:
         """Count `amount` as used until `per` seconds after `ended`."""
@@ -59,9 +63,13 @@ class Usage:
             self._ended.append((ended, amount))
         self._ended_sum += amount
 
-    def entries(self) -> list[tuple[float, int]]:
-        """What ended within the window: when, and how much."""
-        return list(self._ended)
+    def entries(self, now: float) -> list[tuple[float, int]]:
+        """When what counts ended, and how much it was, if all that is under way ended now."""
+        flying = [(self._rounded(now), self._under_way)] if self._under_way else []
+        return [*self._ended, *flying]
+
+    def _rounded(self, moment: float) -> float:
+        return ceil(moment / self._grain) * self._grain
 
     def _forget(self, now: float) -> None:
         while self._ended and self._ended[0][0] + self.quota.per <= now:
@@ -99,9 +107,9 @@ class Quotas:
             usage.end(now, _amount(usage, events))
 
     def to_json(self, now: float, wall: float) -> dict[str, list[tuple[float, int]]]:
-        """The windows in wall clock times, so that they survive a restart."""
+        """The windows in wall clock times, so that they survive a restart, or a crash now."""
         return {
-            usage.quota.name: [(ended - now + wall, used) for ended, used in usage.entries()]
+            usage.quota.name: [(ended - now + wall, used) for ended, used in usage.entries(now)]
             for usage in self.usages
         }
 

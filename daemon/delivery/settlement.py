@@ -35,6 +35,10 @@ class Settlement:
 
     def refused_rows(self, work: Work, rows: Sequence[int], answer: Answer) -> Work | None:
         """The sink named rows that it will not take; what is left of the work."""
+        rest = work.without(rows)
+        if rest is None:
+            self.refused(work, answer)  # with others' events in between, which nobody else settles
+            return None
         for row in sorted(set(rows)):
             letter = self._letter(work, row, answer)
             if work.letters:
@@ -42,7 +46,7 @@ class Settlement:
             else:
                 outcomes = {Outcome.DEAD_LETTERED: 1}
                 self._store.settle(self._sink, letter.seq, letter.seq, outcomes, [letter])
-        return work.without(rows)
+        return rest
 
     def still_wanted(self, work: Work) -> bool:
         """Whether nobody else (expiry, a drop policy) is done with all of it meanwhile."""

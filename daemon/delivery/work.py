@@ -13,9 +13,11 @@ from forebay.buffer import DeadLetter, Reading
 from forebay.sinks import Batch, Part
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Work:
     """`first` to `last` holds the batch's events and nothing else for its sink.
+
+    Each is itself alone, and never compared by its content, which may be large.
 
     Replayed dead letters have no stretch of the log, but `letters`: their ids, one an event.
     """
@@ -72,14 +74,16 @@ def from_log(origin: str, reading: Reading) -> Work:
 
 
 def from_letters(origin: str, letters: Sequence[DeadLetter]) -> Work:
-    """The work for dead letters that are back in line.
+    """The work for dead letters that are back in line, in the order of their seqs.
 
     Its batch has an identity of its own: the sink has already answered the old one.
     """
+    letters = sorted(letters, key=lambda letter: (letter.seq, letter.id))
     parts = tuple(
         Part(letter.stream, letter.seq, 1, letter.received_at, letter.event,
              (letter.attributes,) if letter.attributes else None)
         for letter in letters
     )  # fmt: skip
     ids = tuple(letter.id for letter in letters)
-    return Work(Batch(f"{origin}/replay-{ids[0]}", parts), 0, -1, letters=ids)
+    origin = f"{origin}/replay-{min(ids)}+{len(ids)}"
+    return Work(Batch(origin, parts), 0, -1, letters=ids)

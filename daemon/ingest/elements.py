@@ -83,10 +83,14 @@ def _pieces(array: bytes) -> Iterator[bytes]:
         elif token[0] in b"]}":
             depth -= len(token)
             if depth <= 0 and match.end() != len(array):
-                break
+                raise _unbalanced()
         elif depth == 1 and token == b",":
             yield array[start : match.start()]
             start = match.end()
     if depth or not array.endswith(b"]"):
-        raise Refusal(400, "the body is not valid JSON: its brackets do not match")
+        raise _unbalanced()
     yield array[start:-1]
+
+
+def _unbalanced() -> Refusal:
+    return Refusal(400, "the body is not valid JSON: its brackets do not match")

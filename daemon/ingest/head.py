@@ -47,9 +47,14 @@ class Head(msgspec.Struct, frozen=True):
         )
 
     @property
-    def is_tunnel(self) -> bool:
-        """Whether what follows is not HTTP."""
-        return self.method == b"CONNECT"
+    def ends_unclear(self) -> bool:
+        """Whether it cannot be known where a refused request ends.
+
+        A client that was not told to continue may send its body or not; one that said no length
+        may send a body all the same; and what follows CONNECT is no HTTP.
+        """
+        unsized = self.method == b"POST" and self.length is None and not self.chunked
+        return self.awaits_continue or unsized or self.method == b"CONNECT"
 
 
 def too_large() -> Refusal:

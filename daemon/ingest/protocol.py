@@ -14,7 +14,6 @@
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum
 from typing import cast
 
 import httptools
@@ -22,6 +21,7 @@ import httptools
 from forebay.daemon.ingest.desk import Desk, stopping
 from forebay.daemon.ingest.head import MAX_HEAD, Head, measure, read_head, too_large, unupgraded
 from forebay.daemon.ingest.outbox import Outbox
+from forebay.daemon.ingest.phase import BODY, ENDING, HEAD, IDLE, LINGERING, patience
 from forebay.daemon.ingest.refusal import Refusal
 from forebay.daemon.ingest.responses import CLOSE, CONTINUE, KEEP, Reply, refused
 from forebay.daemon.ingest.routes import Post
@@ -29,24 +29,8 @@ from forebay.daemon.ingest.routes import too_large as body_too_large
 
 MAX_WAITING = 64
 """Answers of one connection that may wait for the log before reading pauses."""
-LINGER_SECONDS = 5.0
 LINGER_BODIES = 4
-"""How long, and for how many times `max_body`, a client may go on sending after a last answer."""
-
-
-class Phase(Enum):
-    """Where a connection is. ENDING has its last answer in the outbox, LINGERING has sent it."""
-
-    IDLE = "idle"
-    HEAD = "head"
-    BODY = "body"
-    ENDING = "ending"
-    LINGERING = "lingering"
-
-
-# Members looked up once: on Python 3.11 each look-up in an Enum costs more than all the parsing
-# of a header line.
-IDLE, HEAD, BODY, ENDING, LINGERING = Phase
+"""How many times `max_body` a client may go on sending after a last answer."""
 
 
 class Connection(asyncio.Protocol):
@@ -233,8 +217,7 @@ class Connection(asyncio.Protocol):
 
     def _answer_head(self, head: Head, reply: Reply) -> None:
         bodiless = head.method == b"HEAD"
-        # Whether a client that was not told to continue sends its body, cannot be known.
-        if head.awaits_continue or (head.length or 0) > self._max_body or head.is_tunnel:
+        if head.ends_unclear or (head.length or 0) > self._max_body:
             self._end(reply, bodiless=bodiless)
         else:
             self._outbox.put(reply, self._tail, bodiless=bodiless)
@@ -274,6 +257,8 @@ class Connection(asyncio.Protocol):
 
     def _on_stored(self, _: object) -> None:
         self._flush()
+        if self._phase is IDLE:  # until now it was the client that waited
+            self._since = self._desk.clock()
 
     def _give_up(self, refusal: Refusal) -> None:
         """End within a request: with an answer, unless it has one."""
@@ -293,13 +278,10 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         if self._feeding:
             return
-        waited = len(self._outbox)
-        if self._outbox.flush():
-            if self._phase is ENDING:
-                self._finish()
-            elif waited:
-                self._since = self._desk.clock()
-        self._throttle()
+        if self._outbox.flush() and self._phase is ENDING:
+            self._finish()
+        if self._reading is not (self._outbox.writable and len(self._outbox) < MAX_WAITING):
+            self._throttle()
 
     def _finish(self) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -335,7 +317,8 @@ class Connection(asyncio.Protocol):
         transport, age = self._transport, now - self._since
         if transport is None or (len(self._outbox) and self._outbox.writable):
             return  # it is the log that is awaited
-        if age <= self._patience():
+        # A client that does not read what it is sent may take as long as one that does not send.
+        if age <= patience(self._phase if self._outbox.writable else BODY, self._desk.options):
             return
         if not self._outbox.writable or self._phase in (ENDING, LINGERING):
             transport.abort()
@@ -345,19 +328,6 @@ class Connection(asyncio.Protocol):
             self._now = now
             self._give_up(Refusal(408, "the request came too slowly: send it in one go"))
             self._flush()
-
-    def _patience(self) -> float:
-        options = self._desk.options
-        if not self._outbox.writable:
-            return options.body_timeout.total_seconds()
-        match self._phase:
-            case IDLE:
-                return options.idle_timeout.total_seconds()
-            case HEAD:
-                return options.header_timeout.total_seconds()
-            case BODY:
-                return options.body_timeout.total_seconds()
-        return LINGER_SECONDS
 
     def close(self) -> None:
         """End after what was written is sent."""

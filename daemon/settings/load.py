@@ -70,22 +70,29 @@ def _told(value: Any, path: tuple[str, ...], origins: trees.Origins) -> Iterator
 
 
 def _read(file: Path) -> tuple[schema.Tree, trees.Origins]:
+    text = _text(file)
     try:
-        text = file.read_text(encoding="utf-8-sig")
         tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([_syntax_mistake(file, text, str(error))]) from None
+    return tree, trees.from_file(tree, str(file), locate.lines(text))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise SettingsError([f"{file}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
         raise SettingsError([f"{file}: is not UTF-8 text"]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError([_syntax_mistake(file, str(error))]) from None
-    return tree, trees.from_file(tree, str(file), locate.lines(text))
 
 
-def _syntax_mistake(file: Path, message: str) -> str:
+def _syntax_mistake(file: Path, text: str, message: str) -> str:
     match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL)
     if match is None:
-        return f"{file}: is not TOML: {message}"
+        # What is missing is missing at the end.
+        line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
+        return f"{file}:{line}:{column}: is not TOML: {message}"
     return f"{file}:{match[2]}:{match[3]}: is not TOML: {match[1]}"
 
 

@@ -104,8 +104,8 @@ def _place(loc: Path, kind: str, tree: schema.Tree) -> tuple[Path, Path | None]:
         if _has(value, part):
             value = value[part]
             path = (*path, part)
-        elif last and kind in ("missing", "setting"):
-            path = (*path, part)
+        elif (last and kind in ("missing", "setting")) or part in schema.keys(path, tree):
+            value, path = None, (*path, part)
         else:
             union = path
     return path, union

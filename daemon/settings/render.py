@@ -19,6 +19,9 @@ from forebay.daemon.settings.text import duration_text, size_text
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _COMMENT_COLUMN = 40
 
+# pydantic reads the number in front of a unit as a float; without a unit it is exact.
+_KIB = 1024
+
 
 def render(loaded: Loaded) -> str:
     """A TOML document. What is not a default has a comment that names its source."""
@@ -96,7 +99,7 @@ def toml_value(value: Any) -> str:
 _PLAIN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (SecretStr | SecretBytes, lambda secret: MASKED if secret.get_secret_value() else ""),
     (Enum, lambda member: member.value),
-    (ByteSize, size_text),
+    (ByteSize, lambda size: int(size) if size % _KIB else size_text(size)),
     (timedelta, duration_text),
     (BaseModel, lambda table: {k: v for k, v in _options(table) if v is not None}),
     (set | frozenset, sorted),

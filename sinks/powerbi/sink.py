@@ -54,7 +54,7 @@ _MARGIN = 64  # of MAX_BODY, for the envelope and the array's brackets
 _MAX_REDIRECTS = 3
 _MODEL_FAULTS = frozenset({"FeatureDeprecatedError", "ItemNotFound"})
 _HINTS = {
-    401: "Correct the credentials",
+    401: "Correct push_url, or the credentials under `auth`",
     403: "Let the service principal write: add it to the workspace as Contributor, and allow "
     "service principals in the tenant's settings",
     404: "Correct push_url, or dataset_id, table and workspace_id; only push datasets take rows",

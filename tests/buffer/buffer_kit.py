@@ -1,5 +1,6 @@
 """What the buffer's tests share: entries, open stores, and the log as a list of events."""
 
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -55,8 +56,6 @@ def line(number: int, pad: int = 0) -> bytes:
 
 
 def _noise(seed: int, size: int) -> bytes:
-    import random
-
     return random.Random(seed).randbytes(size // 2).hex().encode()  # noqa: S311  not a secret
 
 

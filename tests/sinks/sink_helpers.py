@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay.sinks import Batch, Part, Sink
+from forebay.sinks import Batch, Context, Part, Sink
+from forebay.sinks.powerbi import PowerBIOptions, PowerBISink
 
+CLIENT_SECRET = "s3cret+of/ours=="
 EPOCH = 1_795_341_600.0  # 2026-11-22T10:00:00Z
 
 
@@ -62,11 +64,14 @@ def token(value: str = "token-one-eyJ0eXAi", expires_in: Any = 3600) -> bytes:
     return reply(200, {"token_type": "Bearer", "expires_in": expires_in, "access_token": value})
 
 
+Line = bytes | str | Callable[[Request], bytes]
+
+
 @dataclass
 class Scripted:
     """Answers request after request with its script; the last line of it for ever."""
 
-    script: list[bytes | str]
+    script: list[Line]
     requests: list[Request] = field(default_factory=list)
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
@@ -75,6 +80,8 @@ class Scripted:
         while True:
             self.requests.append(await _read(reader))
             line = self.script[min(len(self.requests), len(self.script)) - 1]
+            if callable(line):
+                line = line(self.requests[-1])
             if not await self._answer(line, writer):
                 break
 
@@ -136,7 +143,7 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def scripted(*script: bytes | str) -> AsyncIterator[Scripted]:
+async def scripted(*script: Line) -> AsyncIterator[Scripted]:
     server = Scripted(list(script))
     async with serving(server.serve) as address:
         server.url = f"http://{address}"
@@ -169,3 +176,14 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
             seen.add(id(current))
             yield current
             waiting += [current.__cause__, current.__context__]
+
+
+def by_id(api: str, authority: str, context: Context, **options: Any) -> PowerBISink:
+    auth = {"tenant_id": "contoso.com", "client_id": "c-1", "client_secret": CLIENT_SECRET}
+    given = {"dataset_id": "d-1", "workspace_id": "w-1", "table": "Sales Figures", "auth": auth}
+    return PowerBISink(
+        PowerBIOptions.model_validate(
+            {**given, "api_url": api, "authority_url": authority, **options}
+        ),
+        context,
+    )

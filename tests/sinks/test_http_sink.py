@@ -2,22 +2,24 @@ import asyncio
 import gzip
 import io
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import zstandard
 from pydantic import ValidationError
 from sink_helpers import HANG, RESET, Clock, batch, opened, part, reply, scripted
 
-from forebay.sinks import Batch, Context, Hold, Rejected, Retry, TooLarge
+from forebay.sinks import Answer, Batch, Context, Hold, Rejected, Retry, TooLarge
 from forebay.sinks.http import HttpSink, HttpSinkOptions
 
 
-async def send(url: str, what: Batch, context: Context, **options) -> None:
+async def send(url: str, what: Batch, context: Context, **options: Any) -> None:
     async with opened(HttpSink(HttpSinkOptions(url=url, **options), context)) as sink:
         await sink.send(what)
 
 
-async def test_numbers_and_keys_arrive_as_they_were_posted(context):
+async def test_numbers_and_keys_arrive_as_they_were_posted(context: Context):
     two = Batch("a1b2/sales", (part(b'{"b":1.10,"a":1}'), part(b'{"c": 1e2}', first=2)))
     async with scripted(reply(204)) as server:
         await send(server.url + "/in?x=1", two, context)
@@ -36,7 +38,9 @@ def zstd(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("compression", "decompress"), [("none", bytes), ("gzip", gzip.decompress), ("zstd", zstd)]
 )
-async def test_a_body_says_how_it_is_made(compression, decompress, context):
+async def test_a_body_says_how_it_is_made(
+    compression: str, decompress: Callable[[bytes], bytes], context: Context
+):
     async with scripted(reply(200)) as server:
         await send(
             server.url, batch({"a": 1}, {"a": 2}), context,
@@ -49,7 +53,7 @@ async def test_a_body_says_how_it_is_made(compression, decompress, context):
     assert request.headers.get("content-encoding", "none") == compression
 
 
-async def test_a_batch_that_comes_again_is_the_same_to_the_byte(context):
+async def test_a_batch_that_comes_again_is_the_same_to_the_byte(context: Context):
     async with scripted(RESET, reply(200)) as server:
         sink = HttpSink(HttpSinkOptions(url=server.url, compression="gzip"), context)
         async with opened(sink):
@@ -60,7 +64,7 @@ async def test_a_batch_that_comes_again_is_the_same_to_the_byte(context):
     assert (first.body, first.headers) == (second.body, second.headers)
 
 
-async def test_the_operators_headers_win_over_ours(context):
+async def test_the_operators_headers_win_over_ours(context: Context):
     headers = {"authorization": "Bearer s3cret-of-ours", "content-type": "application/vnd.x+json"}
     async with scripted(reply(200)) as server:
         await send(server.url, batch({}), context, headers=headers)
@@ -69,7 +73,7 @@ async def test_the_operators_headers_win_over_ours(context):
     assert request.headers["content-type"] == "application/vnd.x+json"
 
 
-async def test_credentials_in_the_url_are_sent_as_a_header(context):
+async def test_credentials_in_the_url_are_sent_as_a_header(context: Context):
     async with scripted(reply(200)) as server:
         await send(server.url.replace("//", "//user:pass@"), batch({}), context)
     assert server.requests[0].headers["authorization"] == "Basic dXNlcjpwYXNz"
@@ -80,7 +84,7 @@ async def test_credentials_in_the_url_are_sent_as_a_header(context):
     [(400, Rejected), (422, Rejected), (413, TooLarge), (429, Retry), (500, Retry), (302, Hold),
      (401, Hold), (403, Hold), (404, Hold), (405, Hold), (410, Hold), (415, Hold)],
 )  # fmt: skip
-async def test_each_status_has_its_answer(status, kind, context):
+async def test_each_status_has_its_answer(status: int, kind: type[Answer] | None, context: Context):
     async with scripted(reply(status, {"message": "because"}, Retry_After="4000")) as server:
         with pytest.raises(kind, match="because") as raised:
             await send(server.url, batch({}), context)
@@ -90,7 +94,7 @@ async def test_each_status_has_its_answer(status, kind, context):
     assert len(server.requests) == 1
 
 
-async def test_a_redirect_carries_nothing_elsewhere(context):
+async def test_a_redirect_carries_nothing_elsewhere(context: Context):
     async with (
         scripted(reply(200)) as elsewhere,
         scripted(reply(308, Location=elsewhere.url)) as server,
@@ -100,7 +104,7 @@ async def test_a_redirect_carries_nothing_elsewhere(context):
     assert elsewhere.requests == []
 
 
-async def test_a_send_can_be_cancelled_while_the_other_side_hangs(context):
+async def test_a_send_can_be_cancelled_while_the_other_side_hangs(context: Context):
     async with scripted(HANG) as server:
         sink = HttpSink(HttpSinkOptions(url=server.url), context)
         async with opened(sink):
@@ -111,7 +115,7 @@ async def test_a_send_can_be_cancelled_while_the_other_side_hangs(context):
                 await sending
 
 
-async def test_dates_are_measured_on_the_injected_clock(context, clock: Clock):
+async def test_dates_are_measured_on_the_injected_clock(context: Context, clock: Clock):
     clock.wall_now = 1_000_000_000.0
     async with scripted(reply(503, Retry_After="Sun, 09 Sep 2001 01:56:40 GMT")) as server:
         with pytest.raises(Retry) as raised:
@@ -137,7 +141,7 @@ async def test_dates_are_measured_on_the_injected_clock(context, clock: Clock):
         ({"urll": "https://s3cret"}, "urll"),
     ],
 )
-def test_bad_options_are_told_clearly_and_without_secrets(options, message):
+def test_bad_options_are_told_clearly_and_without_secrets(options: dict[str, Any], message: str):
     with pytest.raises(ValidationError, match=message) as raised:
         HttpSinkOptions.model_validate({"url": "https://host/", **options})
     assert "s3cret" not in str(raised.value)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -22,7 +24,7 @@ def test_a_push_url_is_not_changed_by_a_byte():
         ({"table": "../../x"}, "/v1.0/myorg/datasets/d-1/tables/..%2F..%2Fx/rows"),
     ],
 )
-def test_the_name_of_a_table_cannot_lead_elsewhere(more, path):
+def test_the_name_of_a_table_cannot_lead_elsewhere(more: dict[str, str], path: str):
     options = PowerBIOptions(**{**BY_ID, **more}, api_url="https://api.powerbi.cn/")
     assert str(options.url()) == "https://api.powerbi.cn" + path
 
@@ -54,7 +56,7 @@ def test_the_name_of_a_table_cannot_lead_elsewhere(more, path):
         ({"push_url": PUSH, "long_string": "x"}, "long_string"),
     ],
 )
-def test_bad_options_are_told_clearly_and_without_secrets(options, message):
+def test_bad_options_are_told_clearly_and_without_secrets(options: dict[str, Any], message: str):
     with pytest.raises(ValidationError, match=message) as raised:
         PowerBIOptions.model_validate(options)
     assert "s3cret" not in str(raised.value)
@@ -77,11 +79,11 @@ def test_options_are_dumped_the_way_they_are_written():
     assert PowerBIOptions.model_validate({**dumped, "push_url": PUSH}).columns is not None
 
 
-def limits(context: Context, **options):
+def limits(context: Context, **options: Any):
     return PowerBISink(PowerBIOptions(push_url=PUSH, **options), context).limits
 
 
-def test_the_documented_limits_hold_unless_lowered(context):
+def test_the_documented_limits_hold_unless_lowered(context: Context):
     found = limits(context)
     assert (found.events, found.pending) == (10_000, 5)
     assert found.nbytes is not None
@@ -95,6 +97,6 @@ def test_the_documented_limits_hold_unless_lowered(context):
     assert (lowered.quotas[0].amount, lowered.pending) == (6, 1)
 
 
-def test_a_table_that_drops_old_rows_never_slows_down(context):
+def test_a_table_that_drops_old_rows_never_slows_down(context: Context):
     names = [quota.name for quota in limits(context, retention="fifo").quotas]
     assert names == ["requests_per_minute", "rows_per_hour"]

@@ -36,7 +36,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_an_operator_never_sees_an_opaque_error(body):
+def test_an_operator_never_sees_an_opaque_error(body: bytes):
     assert error_text(body) == BODIES[body]
 
 
@@ -57,7 +57,7 @@ def test_a_body_that_nests_without_end_does_not_end_us():
         (b"\xff", None),
     ],
 )
-def test_codes_are_read_from_where_they_stand_and_nowhere_else(body, code):
+def test_codes_are_read_from_where_they_stand_and_nowhere_else(body: bytes, code: str | None):
     assert error_code(body) == code
 
 

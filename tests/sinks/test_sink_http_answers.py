@@ -1,20 +1,21 @@
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 from sink_helpers import EPOCH
 
-from forebay.sinks import Hold, Rejected, Retry, TooLarge
+from forebay.sinks import Answer, Hold, Rejected, Retry, TooLarge
 from forebay.sinks._http import Reply
 from forebay.sinks._http_answers import answer_to, retry_after
 
 
-def judge(status, body=b"", **headers):
+def judge(status: int, body: bytes = b"", **headers: Any):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return answer_to(Reply(status, named, body), wall_clock=lambda: EPOCH, mask=str, hint="Do it")
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-def test_success_is_not_taken_for_a_failure(status):
+def test_success_is_not_taken_for_a_failure(status: int):
     assert judge(status) is None
 
 
@@ -28,7 +29,7 @@ def test_success_is_not_taken_for_a_failure(status):
         (405, Hold), (410, Hold), (411, Hold), (415, Hold), (418, Hold), (451, Hold),
     ],
 )  # fmt: skip
-def test_each_status_has_its_answer(status, kind):
+def test_each_status_has_its_answer(status: int, kind: type[Answer] | None):
     answer = judge(status, b"because")
     assert type(answer) is kind
     assert answer.status == status
@@ -50,7 +51,7 @@ def test_each_status_has_its_answer(status, kind):
     ],
 )
 def test_throttling_does_not_open_the_breaker_and_doubt_is_told(
-    status, headers, ambiguous, throttled
+    status: int, headers: dict[str, str], ambiguous: bool, throttled: bool
 ):
     answer = judge(status, **headers)
     assert (answer.ambiguous, answer.throttled) == (ambiguous, throttled)
@@ -77,7 +78,7 @@ def test_throttling_does_not_open_the_breaker_and_doubt_is_told(
         (None, None),
     ],
 )
-def test_a_wait_is_taken_as_asked_and_garbage_for_nothing(value, seconds):
+def test_a_wait_is_taken_as_asked_and_garbage_for_nothing(value: Any, seconds: float | None):
     assert retry_after(value, lambda: EPOCH) == seconds
 
 

@@ -1,4 +1,6 @@
+import asyncio
 import gzip
+from typing import Any
 
 import pytest
 from sink_helpers import ENDLESS, HANG, RESET, STALLED, chain, closed_port, reply, scripted, serving
@@ -12,7 +14,14 @@ SECRET = "Xq7/Zr9+Lm2="
 QUERY = "?key=Xq7%2FZr9%2BLm2%3D"
 
 
-async def request(url, *, method="POST", body=b"{}", seconds=None, **options):
+async def request(
+    url: str,
+    *,
+    method: str = "POST",
+    body: bytes = b"{}",
+    seconds: float | None = None,
+    **options: Any,
+):
     client = HttpClient(HttpOptions(**options), Masker([SECRET]), body_seconds=0.01)
     await client.open()
     try:
@@ -23,7 +32,7 @@ async def request(url, *, method="POST", body=b"{}", seconds=None, **options):
         await client.close()
 
 
-def assert_no_secret(error):
+def assert_no_secret(error: BaseException):
     for link in chain(error):
         assert "Xq7" not in f"{link!s} {link!r} {link.args!r} {vars(link)!r}"
 
@@ -43,7 +52,7 @@ async def test_a_name_that_does_not_resolve_is_not_taken_for_a_possible_duplicat
 
 
 async def test_a_server_that_does_not_speak_tls_is_not_sent_anything():
-    async def plain(reader, writer):
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(reply(400, b"this is plain HTTP"))
         await writer.drain()
@@ -57,7 +66,7 @@ async def test_a_server_that_does_not_speak_tls_is_not_sent_anything():
 
 
 async def test_a_handshake_that_hangs_ends_and_nothing_was_sent():
-    async def silent(reader, writer):
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
     async with serving(silent) as address:
@@ -69,7 +78,7 @@ async def test_a_handshake_that_hangs_ends_and_nothing_was_sent():
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_a_reset_after_the_request_is_in_doubt_and_never_sent_twice(method):
+async def test_a_reset_after_the_request_is_in_doubt_and_never_sent_twice(method: str):
     async with scripted(RESET) as server:
         with pytest.raises(Retry) as raised:
             await request(server.url, method=method)
@@ -148,7 +157,7 @@ async def test_a_redirect_is_a_reply_and_not_followed():
 
 
 async def test_a_refusal_that_comes_before_the_body_was_read_is_not_lost():
-    async def early(reader, writer):
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(reply(413, b"too much"))
         await reader.read()

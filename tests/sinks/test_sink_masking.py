@@ -35,7 +35,7 @@ QUOTINGS = {
 
 
 @pytest.mark.parametrize("quoting", QUOTINGS)
-def test_a_secret_that_is_quoted_does_not_slip_through(quoting):
+def test_a_secret_that_is_quoted_does_not_slip_through(quoting: str):
     quoted = QUOTINGS[quoting](KEY)
     shown = Masker([KEY])(f"Bad key '{quoted}' given, see the manual")
     assert quoted not in shown
@@ -50,13 +50,13 @@ def test_a_secret_that_is_quoted_does_not_slip_through(quoting):
     st.sampled_from(sorted(set(QUOTINGS) - {"cut short", "its end", "form decoded"})),
     st.text("xyz", max_size=5),
 )
-def test_no_secret_in_any_quoting_is_shown(secret, quoting, around):
+def test_no_secret_in_any_quoting_is_shown(secret: str, quoting: str, around: str):
     quoted = QUOTINGS[quoting](secret)
     assert quoted not in Masker([secret])(around + quoted + around)
 
 
 @given(st.text())
-def test_a_text_without_secrets_is_not_touched(text):
+def test_a_text_without_secrets_is_not_touched(text: str):
     masked = Masker(["#secret-of-the-house#"])(text.encode("utf-8", "replace").decode())
     assert masked == text.encode("utf-8", "replace").decode()
 

@@ -1,0 +1,334 @@
+"""What the delivery's tests share: a scripted sink, and a world of a real store, pipelines and a
+clock that stands still until the test moves it.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from clock import ManualClock
+from prometheus_client import CollectorRegistry
+
+from forebay.buffer import BufferOptions, Durability, Entry, SinkState, Store
+from forebay.daemon.collector import StateCollector
+from forebay.daemon.delivery.options import DeliveryOptions
+from forebay.daemon.delivery.pipeline import Pipeline
+from forebay.daemon.delivery.surroundings import Surroundings
+from forebay.daemon.metrics import DeliveryMetrics
+from forebay.sinks import Batch, Context, Limits, Options, Sink
+
+HANG = "hang"
+"""A scripted answer: say nothing until the test calls `release`."""
+
+Scripted = Exception | str | None
+Policy = Callable[[Batch], Scripted]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One `send` as the sink saw it."""
+
+    at: float
+    id: str
+    events: tuple[bytes, ...]
+
+
+@dataclass(eq=False)
+class Place:
+    """The other side: it outlives the sink objects that talk to it.
+
+    `script` is what it answers next, in turn; when that is used up, `policy` decides.
+    """
+
+    clock: ManualClock
+    script: deque[Scripted] = field(default_factory=deque)
+    policy: Policy = lambda _: None
+    sent: list[Sent] = field(default_factory=list)
+    stored: list[bytes] = field(default_factory=list)
+    hanging: int = 0
+    under_way: int = 0
+    most_under_way: int = 0
+    opened: int = 0
+    closed: int = 0
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def answers(self, *answers: Scripted) -> None:
+        self.script.extend(answers)
+
+    def release(self) -> None:
+        """Let all hanging sends go on: each stores its batch."""
+        self.released.set()
+        self.released = asyncio.Event()
+
+    async def take(self, batch: Batch) -> None:
+        self.sent.append(Sent(self.clock.now, batch.id, tuple(batch.events)))
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            answer = self.script.popleft() if self.script else self.policy(batch)
+            if answer is HANG:
+                await self._hang()
+            elif isinstance(answer, BaseException):
+                raise answer
+            self.stored += batch.events
+        finally:
+            self.under_way -= 1
+
+    async def _hang(self) -> None:
+        self.hanging += 1
+        try:
+            await self.released.wait()
+        finally:
+            self.hanging -= 1
+
+    @property
+    def times(self) -> list[float]:
+        """When each send came."""
+        return [sent.at for sent in self.sent]
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between two sends."""
+        return [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
+
+
+class ScriptedSink(Sink):
+    options = Options
+
+    def __init__(self, place: Place, context: Context, limits: Limits | None = None) -> None:
+        super().__init__(place, context)
+        self.limits = limits or Limits()
+        self._place = place
+
+    async def open(self) -> None:
+        self._place.opened += 1
+
+    async def send(self, batch: Batch) -> None:
+        await self._place.take(batch)
+
+    async def close(self) -> None:
+        self._place.closed += 1
+
+
+def options(**changes: Any) -> DeliveryOptions:
+    """The defaults, but for `changes`: tables as dictionaries, durations in seconds."""
+    return DeliveryOptions.model_validate(_durations(changes))
+
+
+_SECONDS = {"linger", "base", "cap", "open_for", "open_cap", "timeout"}
+
+
+def _durations(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _durations(value) if isinstance(value, dict)
+        else timedelta(seconds=value) if key in _SECONDS
+        else value
+        for key, value in table.items()
+    }  # fmt: skip
+
+
+@dataclass
+class Running:
+    """One sink of a world: what a restart needs to build it again."""
+
+    place: Place
+    options: DeliveryOptions
+    limits: Limits | None
+    pipeline: Pipeline
+    task: asyncio.Task[None]
+
+
+class World:
+    """A store in a file, a clock, and pipelines. `async with World(path) as world:`."""
+
+    def __init__(self, path: Path, *, random: Callable[[], float] = lambda: 0.5) -> None:
+        self.clock = ManualClock()
+        self.sinks: dict[str, Running] = {}
+        self.pipelines: dict[str, Pipeline] = {}
+        self.errors: list[BaseException] = []
+        self._path = path / "buffer.db"
+        self._random = random
+        self.store = self._new_store()
+
+    async def __aenter__(self) -> "World":
+        await self.store.open()
+        self._surround()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for name in list(self.sinks):
+            await self.kill(name)
+        await self.store.close()
+
+    def _new_store(self) -> Store:
+        # What an event survives makes no difference to these tests, but for speed.
+        buffer = BufferOptions(path=self._path, durability=Durability.OS)
+        return Store(buffer, wall=self.clock.wall)
+
+    def _surround(self) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = DeliveryMetrics(self.registry)
+        self.around = Surroundings(self.store, self.clock, self.metrics, self._random)
+        self.registry.register(StateCollector(self.store, lambda: self.pipelines, self.clock))
+
+    # ── building ─────────────────────────────────────────────────────────────────────────────
+
+    async def add(self, name: str = "s", *, limits: Limits | None = None, **changes: Any) -> Place:
+        """A sink with its pipeline, running."""
+        place, opts = Place(self.clock), options(**changes)
+        await self.store.subscribe(name, opts.streams, start_now=False)
+        self._run(name, place, opts, limits)
+        return place
+
+    def _run(self, name: str, place: Place, opts: DeliveryOptions, limits: Limits | None) -> None:
+        context = Context(name, self.store.ledger.instance, self.clock.monotonic)
+        pipeline = Pipeline(name, ScriptedSink(place, context, limits), opts, self.around)
+        task = asyncio.create_task(self._guard(pipeline), name=f"pipeline {name}")
+        self.pipelines[name] = pipeline
+        self.sinks[name] = Running(place, opts, limits, pipeline, task)
+
+    async def _guard(self, pipeline: Pipeline) -> None:
+        try:
+            await pipeline.run()
+        except Exception as error:  # noqa: BLE001  told to the test by `idle`
+            self.errors.append(error)
+
+    async def kill(self, name: str) -> None:
+        """The pipeline stops where it stands: nothing that is under way is settled."""
+        running = self.sinks[name]
+        running.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running.task
+
+    async def restart(self, name: str) -> None:
+        """Kill one pipeline, and start it again from what the store knows."""
+        await self.kill(name)
+        await self.store.flush()
+        running = self.sinks[name]
+        self._run(name, running.place, running.options, running.limits)
+
+    async def reopen(self) -> None:
+        """A whole restart: the pipelines are killed, the store is closed and opened again."""
+        for name in self.sinks:
+            await self.kill(name)
+        await self.store.close()
+        self.store = self._new_store()
+        await self.store.open()
+        self._surround()
+        for name, running in list(self.sinks.items()):
+            await self.store.subscribe(name, running.options.streams, start_now=False)
+            self._run(name, running.place, running.options, running.limits)
+
+    async def post(self, *events: bytes, stream: str = "a", **extra: Any) -> int:
+        """Append events, durable; the first seq."""
+        entry = Entry(stream, b"\n".join(events), len(events), **extra)
+        receipt = await self.store.append(entry)
+        assert receipt.first_seq is not None
+        return receipt.first_seq
+
+    # ── moving on ────────────────────────────────────────────────────────────────────────────
+
+    async def idle(self) -> None:
+        """Wait until every task waits for the clock, or for a sink that hangs."""
+        before = None
+        for _ in range(2000):
+            await self.store.flush()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if self.errors:
+                raise self.errors[0]
+            now = (self._at_rest(), self._activity())
+            if now[0] and now == before:
+                return
+            before = now
+        raise AssertionError("the pipelines never came to rest")
+
+    def _at_rest(self) -> bool:
+        running = [sink for sink in self.sinks.values() if not sink.task.done()]
+        tasks = sum(1 + sink.pipeline.status().in_flight for sink in running)
+        hanging = sum(sink.place.hanging for sink in running)
+        return tasks == self.clock.waiting + hanging
+
+    def _activity(self) -> tuple[int, int, int]:
+        sends = sum(len(sink.place.sent) for sink in self.sinks.values())
+        return self.clock.waits, self.clock.fired, sends
+
+    async def until(self, condition: Callable[[], bool], *, within: float = inf) -> None:
+        """Let everything run, from one timer to the next, until `condition` holds."""
+        end = self.clock.now + within
+        for _ in range(100_000):
+            await self.idle()
+            if condition():
+                return
+            due = self.clock.next()
+            assert due < inf, "nothing will happen any more, and the condition does not hold"
+            assert due <= end, f"the condition does not hold within {within:g} s"
+            self.clock.advance(due)
+        raise AssertionError("the condition never held")
+
+    async def run(self, seconds: float, *, after: Callable[[], Any] = lambda: None) -> None:
+        """Let so much time pass; `after` is called whenever all is at rest."""
+        end = self.clock.now + seconds
+        while True:
+            await self.idle()
+            after()
+            if self.clock.next() > end:
+                break
+            self.clock.advance(self.clock.next())
+        self.clock.advance(end)
+        await self.idle()
+        after()
+
+    async def drained(self, name: str = "s") -> None:
+        """Until nothing waits for a sink."""
+        await self.until(lambda: not self.state(name).lag)
+
+    # ── looking ──────────────────────────────────────────────────────────────────────────────
+
+    def state(self, name: str = "s") -> SinkState:
+        return self.store.sink(name)
+
+    def metric(self, name: str, sink: str = "s", **labels: str) -> float:
+        value = self.registry.get_sample_value(f"forebay_{name}", {"sink": sink, **labels})
+        return value or 0.0
+
+    def check_accounts(self) -> None:
+        """The identity of the contract, from the metrics alone."""
+        for sink in self.sinks:
+            outcomes = {
+                outcome: self.metric("sink_events_total", sink, outcome=outcome)
+                for outcome in (
+                    "delivered", "dead_lettered", "dropped", "expired", "quarantined", "replayed",
+                )
+            }  # fmt: skip
+            replayed, lag = outcomes.pop("replayed"), self.metric("sink_lag_events", sink)
+            routed = self.metric("sink_routed_events_total", sink)
+            assert lag >= 0, f"{sink}: a lag of {lag}"
+            assert routed + replayed == sum(outcomes.values()) + lag, (sink, routed, outcomes, lag)
+
+
+def numbered(count: int, *, start: int = 0) -> list[bytes]:
+    """Different events."""
+    return [b'{"n":%d}' % number for number in range(start, start + count)]
+
+
+def in_turn(*values: float) -> Callable[[], float]:
+    """`random` for a test: these values, over and over."""
+    index = -1
+
+    def random() -> float:
+        nonlocal index
+        index += 1
+        return values[index % len(values)]
+
+    return random
+
+
+async def gathered(awaitables: Iterable[Awaitable[Any]]) -> list[Any]:
+    return list(await asyncio.gather(*awaitables))
