@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from forebay.daemon.delivery.fit import Fit
 from forebay.daemon.delivery.gate import Gate, Reason
 from forebay.daemon.delivery.options import DeliveryOptions
 from forebay.daemon.delivery.settlement import Settlement
@@ -23,6 +24,8 @@ from forebay.daemon.delivery.surroundings import Surroundings
 from forebay.daemon.delivery.window import Window
 from forebay.daemon.delivery.work import Work
 from forebay.sinks import Answer, Hold, Rejected, Retry, Sink, TooLarge
+
+_Answer = Rejected | TooLarge | Retry | Hold
 
 
 class Dispatch:
@@ -51,9 +54,13 @@ class Dispatch:
         self._draining = False
         # The ledger tells of a delivery a moment late: the next send would not know of the last.
         self._stored_at_most = around.store.sink(name).delivered
+        self._fit = Fit()
         self.last_error: dict[str, Any] | None = None
-        self.largest: int | None = None
+
+    @property
+    def largest(self) -> int | None:
         """The most events that the sink was seen to take at once, after it refused more."""
+        return self._fit.most
 
     def changed(self) -> None:
         """Something that a waiting send looks at has changed."""
@@ -68,24 +75,29 @@ class Dispatch:
     async def deliver(self, work: Work) -> None:
         """Return when all of the work is settled, or when draining began before."""
         self._metrics.batch_events.labels(self._name).observe(work.batch.count)
-        pieces = deque([work])
+        pieces, taken, refused = deque([work]), 0, False
         while pieces:
             piece = pieces.popleft()
-            if not await self._admitted(piece):
-                return
-            if self._settlement.still_wanted(piece):
+            if await self._admitted(piece):
                 answer = await self._send(piece)
+                taken = max(taken, piece.batch.count) if answer is None else taken
+                refused = refused or isinstance(answer, TooLarge)
                 pieces.extendleft(reversed(self._settle(piece, answer)))
+        self._fit.learn(taken, refused=refused)
 
     async def _admitted(self, work: Work) -> bool:
-        """Wait until the gate lets the work through; False when draining began."""
+        """Wait until the gate lets the work through; False when it is not to be sent any more.
+
+        That is when draining began, or when others (expiry, a drop policy) are done with it.
+        """
         events = work.batch.count
-        while not self._draining:
+        while not self._draining and self._settlement.still_wanted(work):
             now = self._clock.monotonic()
             wait = self._gate.wait(now, events, self._stored_at_most)
             if wait is None:
                 self._gate.start(events)
                 self._stored_at_most += events
+                self._keep_quotas(now)
                 return True
             await self._clock.wait(self._changed, wait.seconds)
             if wait.reason is Reason.THROTTLED:
@@ -93,41 +105,57 @@ class Dispatch:
                 self._metrics.throttled_seconds.labels(self._name).inc(waited)
         return False
 
-    async def _send(self, work: Work) -> Answer | None:
+    async def _send(self, work: Work) -> _Answer | None:
         """One attempt; None when the sink stored it all."""
-        began, answer = self._clock.monotonic(), None
+        began = self._clock.monotonic()
+        answer: _Answer | None = None
         try:
             async with asyncio.timeout(self._options.timeout.total_seconds()):
                 await self._sink.send(work.batch)
-        except Answer as given:
+        except (Rejected, TooLarge, Retry, Hold) as given:
             answer = given
         except TimeoutError:
             seconds = self._options.timeout.total_seconds()
             answer = Retry(f"no answer within {seconds:g} s", ambiguous=True)
-        except asyncio.CancelledError:
-            self._gate.ended(self._clock.monotonic(), work.batch.count)
-            self._gate.cancelled(self._clock.monotonic())
-            raise
+        except asyncio.CancelledError as error:
+            if _cancelled():
+                self._cut_off(work)
+                raise
+            # A sink's own affair. Let out, it would end this task as if all had gone well.
+            answer = self._fault(error)
         except Exception as error:  # noqa: BLE001  a fault in one sink must not reach another
-            self._log.exception("sink.fault", fault=type(error).__name__)
-            answer = Retry(f"a fault in the sink: {type(error).__name__}", ambiguous=True)
+            answer = self._fault(error)
         self._ended(work, began, answer)
         return answer
 
-    def _ended(self, work: Work, began: float, answer: Answer | None) -> None:
+    def _fault(self, error: BaseException) -> Retry:
+        self._log.error("sink.fault", fault=type(error).__name__, exc_info=error)
+        return Retry(f"a fault in the sink: {type(error).__name__}", ambiguous=True)
+
+    def _cut_off(self, work: Work) -> None:
+        now = self._clock.monotonic()
+        self._gate.ended(now, work.batch.count)
+        self._gate.cancelled(now)
+        self._keep_quotas(now)
+
+    def _ended(self, work: Work, began: float, answer: _Answer | None) -> None:
         now = self._clock.monotonic()
         self._metrics.send_seconds.labels(self._name).observe(now - began)
         self._gate.ended(now, work.batch.count)
         if answer is not None and not (isinstance(answer, Retry) and answer.ambiguous):
             self._stored_at_most -= work.batch.count
         self._window.measured(now, now - began, pressed=isinstance(answer, Retry))
+        self._keep_quotas(now)
+
+    def _keep_quotas(self, now: float) -> None:
+        """So that the next process does not begin them anew, also after a crash in a send."""
         if self._gate.quotas.usages:
             windows = self._gate.quotas.to_json(now, self._clock.wall())
             self._store.note(self._name, json.dumps({"quotas": windows}))
 
     # ── what an answer means ─────────────────────────────────────────────────────────────────
 
-    def _settle(self, work: Work, answer: Answer | None) -> list[Work]:
+    def _settle(self, work: Work, answer: _Answer | None) -> list[Work]:
         """Write down what is decided; what is left to send, in order."""
         try:
             match answer:
@@ -141,7 +169,6 @@ class Dispatch:
                     return self._held(work, answer)
                 case Retry():
                     return self._retry(work, answer)
-            raise TypeError(f"{type(answer).__name__} is no answer that a pipeline knows")
         finally:
             self.changed()
 
@@ -158,17 +185,17 @@ class Dispatch:
     def _rejected(self, work: Work, answer: Rejected) -> list[Work]:
         self._gate.taken()
         self._remember(answer)
-        if answer.rows:
+        rows = {row for row in answer.rows or () if 0 <= row < work.batch.count}
+        if rows:
             self._count("split")
-            self._log_dead_letters(len(set(answer.rows)), answer)
-            rest = self._settlement.refused_rows(work, answer.rows, answer)
+            self._log_dead_letters(len(rows), answer)
+            rest = self._settlement.refused_rows(work, sorted(rows), answer)
             return [rest] if rest else []
         return self._halve_or_bury(work, answer)
 
     def _too_large(self, work: Work, answer: TooLarge) -> list[Work]:
         self._gate.taken()
         self._remember(answer)
-        self.largest = max(min(self.largest or work.batch.count, work.batch.count // 2), 1)
         return self._halve_or_bury(work, answer)
 
     def _halve_or_bury(self, work: Work, answer: Answer) -> list[Work]:
@@ -187,11 +214,11 @@ class Dispatch:
         self._remember(answer)
         self._gate.held(self._clock.monotonic())
         self._log.error("sink.held", reason=answer.reason, status=answer.status)
-        return [work.again(ambiguous=False)]
+        return [work.again()]
 
     def _retry(self, work: Work, answer: Retry) -> list[Work]:
         self._remember(answer)
-        again = work.again(ambiguous=answer.ambiguous)
+        again = work.again(ambiguous=answer.ambiguous, failed=not answer.throttled)
         opened = self._gate.retry(self._clock.monotonic(), answer, again.attempts)
         self._count("retried")
         self._log.warning("sink.retrying", reason=answer.reason, status=answer.status)
@@ -199,7 +226,7 @@ class Dispatch:
             self._metrics.breaker_opened.labels(self._name).inc()
             self._log.error("sink.breaker_opened", reason=answer.reason)
         most = self._options.retry.max_attempts
-        if most and again.attempts >= most and not answer.throttled:
+        if most and again.failures >= most and not answer.throttled:
             return self._bury(work, answer)
         return [again]
 
@@ -214,3 +241,9 @@ class Dispatch:
         self._log.warning(
             "sink.dead_lettered", events=events, reason=answer.reason, status=answer.status
         )
+
+
+def _cancelled() -> bool:
+    """Whether somebody cancelled this task, rather than something inside of it ending so."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

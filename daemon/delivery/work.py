@@ -27,6 +27,8 @@ class Work:
     last: int
     letters: tuple[int, ...] = ()
     attempts: int = 0
+    failures: int = 0
+    """Attempts that count for `retry.max_attempts`: neither throttled nor held."""
     repeats: int = 0
     """Times that it was sent again after an answer that never came."""
 
@@ -58,9 +60,14 @@ class Work:
         letters = tuple(id_ for row, id_ in enumerate(self.letters) if row not in set(rows))
         return replace(self, batch=Batch(self.batch.origin, tuple(pieces)), letters=letters)
 
-    def again(self, *, ambiguous: bool) -> "Work":
+    def again(self, *, ambiguous: bool = False, failed: bool = False) -> "Work":
         """This work after a send that did not succeed."""
-        return replace(self, attempts=self.attempts + 1, repeats=self.repeats + ambiguous)
+        return replace(
+            self,
+            attempts=self.attempts + 1,
+            failures=self.failures + failed,
+            repeats=self.repeats + ambiguous,
+        )
 
 
 def from_log(origin: str, reading: Reading) -> Work:

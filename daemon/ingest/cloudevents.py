@@ -115,7 +115,7 @@ def _sift(sieve: Sieve, line: int, members: Members, max_event: int) -> None:
 
 def _pass_on(sieve: Sieve, line: int, events: Events, attributes: Attributes) -> None:
     if events.count:
-        sieve.take(line, events.payload, attributes, identity(attributes))
+        sieve.take_with(line, events.payload, attributes, identity(attributes))
     else:
         sieve.reject(line, f"data: {events.faults[0].error}")
 

@@ -21,6 +21,8 @@ from forebay.daemon.ingest.elements import (
 )
 from forebay.daemon.ingest.events import Events, Sieve
 
+_RUN = 256  # lines
+
 
 class _Object(msgspec.Struct, gc=False):
     """Any JSON object; what is in it is checked and skipped."""
@@ -64,46 +66,67 @@ def _decode_odd(body: bytes, max_event: int) -> Events:
 
 def decode_lines(body: bytes, max_event: int) -> Events:
     """NDJSON: one object a line, blank lines ignored. `line` counts these too."""
+    if b"\r" in body:
+        body = body.replace(b"\r\n", b"\n")
     text = body.strip(BLANK)
-    if b"\r" in text:
-        text = text.replace(b"\r\n", b"\n")
-    try:
-        count = len(_object.decode_lines(text))
-    except (msgspec.DecodeError, RecursionError):
-        return _decode_each_line(body, max_event)
-    if _is_clean(text, count) and _fits(text, max_event):
+    if not text:
+        return Events(b"", 0)
+    if (count := _count_clean(text, max_event)) is not None:
         return Events(text, count)
-    return _decode_each_line(body, max_event)
+    return _decode_runs(body.split(b"\n"), max_event)
 
 
-def _is_clean(text: bytes, count: int) -> bool:
-    """Whether `count` valid objects stand one a line, without a stray CR, in UTF-8.
+def _count_clean(text: bytes, max_event: int) -> int | None:
+    """How many events `text` is, where each line is a good one; else None.
 
     Inside an object `}` is never followed by `{`. So where each of count - 1 breaks has them on
     its sides, it parts two objects, and there is no break left that could stand within one.
     """
-    return (
-        text.count(b"\n") == text.count(b"}\n{") == max(count - 1, 0)
+    try:
+        count = len(_object.decode_lines(text))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    clean = (
+        text.count(b"\n") == text.count(b"}\n{") == count - 1
         and b"\r" not in text
-        and (text.isascii() or _is_utf8(text))
+        and _is_utf8(text)
+        and _fits(text, max_event)
     )
+    return count if clean else None
 
 
 def _is_utf8(text: bytes) -> bool:
     try:
-        text.decode()
+        return text.isascii() or bool(text.decode())
     except UnicodeDecodeError:
         return False
+
+
+def _fits(payload: bytes, max_event: int) -> bool:
+    """Whether no line is longer than `max_event`; looks at one place for each so many bytes."""
+    start = 0
+    while len(payload) - start > max_event:
+        start = payload.rfind(b"\n", start, start + max_event + 1) + 1
+        if not start:
+            return False
     return True
 
 
-def _fits(text: bytes, max_event: int) -> bool:
-    return len(text) <= max_event or max(map(len, text.split(b"\n"))) <= max_event
-
-
-def _decode_each_line(body: bytes, max_event: int) -> Events:
+def _decode_runs(lines: list[bytes], max_event: int) -> Events:
+    """Lines of which some are not clean: look closely only at the runs that these are in."""
     sieve = Sieve(max_event)
-    for number, line in enumerate(body.split(b"\n"), start=1):
+    for start in range(0, len(lines), _RUN):
+        run = lines[start : start + _RUN]
+        text = b"\n".join(run)
+        if count := _count_clean(text, max_event):
+            sieve.take_all(text, count)
+        else:
+            _sift(sieve, start + 1, run)
+    return sieve.events()
+
+
+def _sift(sieve: Sieve, first: int, lines: list[bytes]) -> None:
+    for number, line in enumerate(lines, start=first):
         event = line.strip(BLANK)
         if not event:
             continue
@@ -111,17 +134,16 @@ def _decode_each_line(body: bytes, max_event: int) -> Events:
             sieve.reject(number, error)
         else:
             sieve.take(number, one_line(event))
-    return sieve.events()
 
 
 def _fault(event: bytes) -> str | None:
+    if not event.startswith(b"{"):
+        return "not a JSON object"
     try:
         event.decode()
         _object.decode(event)
     except UnicodeDecodeError:
         return "not valid UTF-8"
-    except msgspec.ValidationError:
-        return "not a JSON object"
     except msgspec.DecodeError as error:
         return f"not valid JSON: {error}"
     except RecursionError:

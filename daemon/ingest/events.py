@@ -37,28 +37,34 @@ class Sieve:
 
     def __init__(self, max_event: int) -> None:
         self._max_event = max_event
-        self._events: list[bytes] = []
+        self._payloads: list[bytes] = []
+        self._count = 0
         self._faults: list[Fault] = []
         self._rejected = 0
         self._attributes: list[Attributes | None] = []
         self._keys: list[bytes | None] = []
 
-    def take(
-        self,
-        line: int,
-        event: bytes,
-        attributes: Attributes | None = None,
-        key: bytes | None = None,
-    ) -> None:
-        """Take valid JSON without newlines: an event, unless it is no object or too large."""
+    def take(self, line: int, event: bytes) -> bool:
+        """Take valid JSON without newlines; whether it is an event, and not too large."""
         if not event.startswith(b"{"):
             self.reject(line, "not a JSON object")
         elif len(event) > self._max_event:
             self.reject(line, f"larger than {self._max_event} bytes (ingest.max_event)")
         else:
-            self._events.append(event)
+            self.take_all(event, 1)
+            return True
+        return False
+
+    def take_with(self, line: int, event: bytes, attributes: Attributes, key: bytes) -> None:
+        """Take an event and what belongs to it. Of one body all events have this, or none."""
+        if self.take(line, event):
             self._attributes.append(attributes)
             self._keys.append(key)
+
+    def take_all(self, payload: bytes, count: int) -> None:
+        """Take events that are known to be good."""
+        self._payloads.append(payload)
+        self._count += count
 
     def reject(self, line: int, error: str) -> None:
         """Count a bad event."""
@@ -68,12 +74,11 @@ class Sieve:
 
     def events(self) -> Events:
         """All that was taken."""
-        extra = any(attributes is not None for attributes in self._attributes)
         return Events(
-            b"\n".join(self._events),
-            len(self._events),
+            b"\n".join(self._payloads),
+            self._count,
             self._rejected,
             tuple(self._faults),
-            tuple(self._attributes) if extra else None,
-            tuple(self._keys) if extra else None,
+            tuple(self._attributes) or None,
+            tuple(self._keys) or None,
         )

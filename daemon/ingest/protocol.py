@@ -73,6 +73,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._outbox.open(self._transport)
+        if self._phase is ENDING:  # the listener has closed meanwhile
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._now = self._desk.clock()

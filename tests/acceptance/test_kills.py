@@ -5,7 +5,6 @@ import random
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from patience import PatientEmulator
 from forebay.buffer.database import open_writer
 from forebay.buffer.options import BufferOptions
 from forebay.buffer.transaction import load
-from forebay.sinks.powerbi.emulator import Emulator, EmulatorOptions
+from forebay.sinks.powerbi.emulator import Emulator
 
 Launch = Callable[..., Awaitable[Daemon]]
 
@@ -31,7 +30,7 @@ MAX_EVENTS = 500
 @pytest.fixture
 async def slow_emulator() -> AsyncIterator[Emulator]:
     """Answers a moment after it stored, as Power BI does: so that kills come in between."""
-    async with PatientEmulator(EmulatorOptions(latency=timedelta(milliseconds=20))) as emulator:
+    async with PatientEmulator(latency="20ms") as emulator:
         yield emulator
 
 

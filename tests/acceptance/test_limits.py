@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from daemon_process import tell
-from patience import PatientEmulator
+from patience import PATIENCE
 from prometheus_client import CollectorRegistry
 
 from forebay.buffer import Store
@@ -134,13 +134,14 @@ async def delivering(case: Case, directory: Path) -> AsyncIterator[Emulator]:
         {"order": case.order, "batch": {"max_events": case.batch}}
     )
     around = Surroundings(store, clock, DeliveryMetrics(CollectorRegistry()))
-    async with PatientEmulator(options, clock=clock.monotonic, sleep=clock.sleep) as emulator:
+    async with Emulator(options, clock=clock.monotonic, sleep=clock.sleep) as emulator:
         context = Context("demo", store.ledger.instance, clock.monotonic, clock.wall)
         sink = sink_of(case, emulator.push_url(), context)
         pipeline = Pipeline("demo", sink, delivery, around)
         running = asyncio.create_task(pipeline.run())
         try:
-            yield emulator
+            async with asyncio.timeout(PATIENCE):
+                yield emulator
         finally:
             pipeline.drain()
             await running

@@ -13,7 +13,7 @@ import aiohttp
 from daemon_process import JSON, Daemon, ask, command, tell, write_config
 from patience import PatientEmulator
 
-from forebay.sinks.powerbi.emulator import Emulator, EmulatorOptions
+from forebay.sinks.powerbi.emulator import Emulator
 
 Launch = Callable[..., Awaitable[Daemon]]
 
@@ -145,8 +145,8 @@ class Watch:
 async def test_secrets_appear_nowhere_whatever_fails(
     launch: Launch, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    options = EmulatorOptions(push_key=PUSH_KEY, client_secret=CLIENT_SECRET)
-    async with PatientEmulator(options) as emulator:
+    secrets = {"push_key": PUSH_KEY, "client_secret": CLIENT_SECRET}
+    async with PatientEmulator(**secrets) as emulator:
         config = configuration(tmp_path, emulator)
         variables = {
             "FOREBAY_SINKS__PUSH__PUSH_URL": emulator.push_url("push"),

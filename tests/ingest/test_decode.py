@@ -266,6 +266,29 @@ def test_a_line_break_counts_against_an_event() -> None:
     assert decode_lines(b'{"a":1}\r\n' * 3, len(b'{"a":1}')).count == 3
 
 
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=30), st.integers(8, 40))
+def test_the_bound_of_an_event_is_missed(sizes: list[int], most: int) -> None:
+    lines = [b'{"a":"%s"}' % (b"x" * size) for size in sizes]
+    good = [line for line in lines if len(line) <= most]
+    for events in (
+        decode_lines(b"\n".join(lines), most),
+        decode_json(b"[%s]" % b",".join(lines), most),
+    ):
+        assert events.payload == b"\n".join(good)
+        assert events.rejected == len(lines) - len(good)
+
+
+@pytest.mark.parametrize("bad", [0, 255, 256, 257, 700])
+def test_a_bad_line_among_many_is_misnumbered(bad: int) -> None:
+    lines = [b'{"n":%d}' % number for number in range(1000)]
+    good = lines[:bad] + lines[bad + 1 :]
+    lines[bad] = b"{nope}"
+    for end in (b"\n", b"\r\n"):
+        events = decode_lines(end.join(lines) + end, MAX)
+        assert events.payload == b"\n".join(good)
+        assert [fault.line for fault in events.faults] == [bad + 1]
+
+
 def test_faults_are_listed_without_end() -> None:
     events = decode_lines(b"nope\n" * (MAX_FAULTS + 5), MAX)
     assert len(events.faults) == MAX_FAULTS

@@ -4,6 +4,7 @@
 
 import asyncio
 import os
+import resource
 import socket
 import stat
 from pathlib import Path
@@ -149,6 +150,39 @@ async def test_more_connections_are_served_than_allowed(listener: str, kitchen: 
         # Who waits is served as soon as another leaves.
         first[1].close()
         assert (await third_reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_lack_of_file_descriptors_ends_the_listener(kitchen: Kitchen) -> None:
+    async with kitchen.served() as served:
+        reader, writer = await served.connect()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket() as client:
+            client.setblocking(False)
+            lowest_free = os.dup(client.fileno())
+            os.close(lowest_free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+            try:
+                await asyncio.get_running_loop().sock_connect(client, served.server.tcp_address)
+                await until(lambda: not served.server._listeners[0]._accepting)
+                writer.write(request())  # those that are there are served all the same
+                assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert served.server.connections == 1
+            served.server._listeners[0]._resume()  # what the timer does after a second
+            await until(lambda: served.server.connections == 2)
+
+
+async def test_a_connection_in_the_making_delays_the_end(kitchen: Kitchen) -> None:
+    async with kitchen.served() as served:
+        with socket.create_connection(served.server.tcp_address) as client:
+            client.setblocking(False)
+            listener = served.server._listeners[0]
+            listener._accept()
+            assert listener._openings
+            assert served.server.connections == 1
+            await served.server.close()
+            assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
 
 
 async def test_a_listener_that_stops_accepts_one_more(listener: str, kitchen: Kitchen) -> None:
