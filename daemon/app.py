@@ -4,6 +4,7 @@ The only module that knows everybody.
 """
 
 import asyncio
+import os
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from forebay.daemon.collector import StateCollector
 from forebay.daemon.deliveries import Deliveries
 from forebay.daemon.delivery.pipeline import Pipeline
 from forebay.daemon.delivery.surroundings import Surroundings
+from forebay.daemon.ingest.addresses import ListenError
 from forebay.daemon.ingest.server import IngestServer
 from forebay.daemon.metrics import BufferMetrics, DeliveryMetrics, IngestMetrics
 from forebay.daemon.settings import Settings, SinkSettings, parse_address
@@ -47,11 +49,8 @@ async def _main(settings: Settings) -> int:
     daemon = Daemon(settings)
     try:
         await daemon.run(stop)
-    except BufferFault as error:
+    except (BufferFault, ListenError) as error:
         log.error("daemon.failed", reason=str(error))  # noqa: TRY400  the message says it all
-        return 1
-    except OSError as error:
-        log.error("daemon.failed", reason=f"cannot listen: {error}")  # noqa: TRY400  likewise
         return 1
     return 0
 
@@ -83,7 +82,7 @@ class Daemon:
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Open, serve until `stop` is set, drain, close. Raises a BufferFault or an OSError."""
+        """Open, serve until `stop` is set, drain, close. Raises a BufferFault or a ListenError."""
         await self._store.open()
         try:
             async with asyncio.TaskGroup() as group:
@@ -92,7 +91,7 @@ class Daemon:
                     await self._serve(stop)
                 finally:
                     await self._drain()
-        except* (BufferFault, OSError) as errors:
+        except* (BufferFault, ListenError) as errors:
             raise errors.exceptions[0] from None
         finally:
             await self._store.close()
@@ -108,10 +107,20 @@ class Daemon:
         ).set(1)
         await self._deliveries.start(group)
         if self._settings.admin.listen:
-            await self._admin.start(*parse_address(self._settings.admin.listen))
+            await self._start_admin(self._settings.admin.listen)
         await self._ingest.start()
         self._serving = True
         self._announce()
+
+    async def _start_admin(self, listen: str) -> None:
+        try:
+            await self._admin.start(*parse_address(listen))
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise ListenError(
+                f"cannot listen on {listen}: {why}; "
+                "stop what listens there, or set admin.listen to another address"
+            ) from error
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Until somebody asks to stop, or the writer fails."""

@@ -85,11 +85,12 @@ async def test_check_and_config_say_what_would_run(tmp_path: Path) -> None:
 
 
 async def test_wrong_usage_is_one_status_and_wrong_settings_another(tmp_path: Path) -> None:
-    config = write_config(tmp_path, sinks={"demo": {"type": "file", "pth": "x"}})
+    sink = {"type": "file", "path": str(tmp_path / "out"), "rotate_byte": "1MiB"}
+    config = write_config(tmp_path, sinks={"demo": sink})
     for name in ("check", "config", "run", "status"):
         said = one_line(await command(name, "-c", str(config)), 1)
-        assert "sinks.demo.pth" in said
-        assert "path" in said, "the nearest known key"
+        assert "sinks.demo.rotate_byte:" in said
+        assert "sinks.demo.rotate_bytes?" in said, "the nearest known key"
     missing = tmp_path / "nothing.toml"
     assert str(missing) in one_line(await command("check", "-c", str(missing)), 1)
     wrong = await command("chekc")
