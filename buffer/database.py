@@ -88,6 +88,7 @@ def open_writer(options: BufferOptions) -> sqlite3.Connection:
         cached_statements=256,
     )
     try:
+        _refuse_newer(database)
         _configure(database, options)
         migrate(database)
     except BaseException:
@@ -120,21 +121,33 @@ def reader_uri(path: Path) -> str:
     return f"{path.absolute().as_uri()}?mode=ro"
 
 
-def migrate(database: sqlite3.Connection) -> None:
-    """Bring the schema to the newest version, one numbered file at a time."""
-    steps = sorted(
+def _migrations() -> list[tuple[int, str]]:
+    return sorted(
         (int(file.name.split("_")[0]), file.read_text(encoding="utf-8"))
         for file in resources.files("forebay.buffer.migrations").iterdir()
         if file.name.endswith(".sql")
     )
+
+
+def _version(database: sqlite3.Connection) -> int:
     version: int = database.execute("PRAGMA user_version").fetchone()[0]
-    newest = steps[-1][0]
+    return version
+
+
+def _refuse_newer(database: sqlite3.Connection) -> None:
+    """Before anything is written to the file."""
+    version, newest = _version(database), _migrations()[-1][0]
     if version > newest:
         raise BufferTooNew(
             f"the buffer has schema version {version}, this forebay knows {newest}: "
             "run the newer forebay, or set another buffer.path"
         )
-    for number, script in steps:
+
+
+def migrate(database: sqlite3.Connection) -> None:
+    """Bring the schema to the newest version, one numbered file at a time."""
+    version = _version(database)
+    for number, script in _migrations():
         if number > version:
             database.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT")
     database.execute(
@@ -153,6 +166,13 @@ def free_pages(database: sqlite3.Connection) -> int:
     """Pages that hold nothing and can be given back to the file system."""
     pages: int = database.execute("PRAGMA freelist_count").fetchone()[0]
     return pages
+
+
+def room(database: sqlite3.Connection) -> int:
+    """Bytes that the file may still take, its free pages among them; also in a transaction."""
+    pages: int = database.execute("PRAGMA page_count").fetchone()[0]
+    most: int = database.execute("PRAGMA max_page_count").fetchone()[0]
+    return (most - pages + free_pages(database)) * PAGE_SIZE
 
 
 def describe(error: BaseException) -> str:

@@ -9,13 +9,20 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Final
 
+from forebay.buffer import database as db
 from forebay.buffer.ledger import Outcome
 from forebay.buffer.transaction import Transaction
 
 ERROR_LENGTH: Final = 1000
 """Characters kept of what the sink said."""
+PAGE_BYTES: Final = 8 * 1024 * 1024
+"""Events read at once, in bytes: a page ends here, whatever its limit. One event always fits."""
+_BITE: Final = 1000
+_KEPT_FREE: Final = 512 * db.PAGE_SIZE
+"""Room that letters leave: a full log needs it to move its cursors, and so to empty itself."""
 
 _COLUMNS = (
     "id, sink, stream, seq, received_at, failed_at, attempts, status, error, event, attributes"
@@ -25,9 +32,15 @@ _INSERT = """
         (sink, stream, seq, received_at, failed_at, attempts, status, error, event, attributes)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_WAITING = f"""
-    SELECT {_COLUMNS} FROM dead_letters WHERE sink = ? AND replaying = 1 ORDER BY id LIMIT ?
+# The sizes are in the rows' headers: only the events that fit are read.
+_PAGE = f"""
+    WITH page AS (SELECT id, length(event) AS size FROM dead_letters
+                  WHERE %s ORDER BY id LIMIT ?),
+         sums AS (SELECT id AS fitting, sum(size) OVER (ORDER BY id) AS total, size FROM page)
+    SELECT {_COLUMNS} FROM sums JOIN dead_letters ON id = fitting
+    WHERE total <= {PAGE_BYTES} OR total = size ORDER BY id
 """
+_WAITING = "sink = ? AND replaying = 1"
 _PUT_BACK = "UPDATE dead_letters SET replaying = 1 WHERE id = ?"
 _REFUSED_AGAIN = """
     UPDATE dead_letters
@@ -36,9 +49,10 @@ _REFUSED_AGAIN = """
 """
 _DELIVERED = "DELETE FROM dead_letters WHERE id = ? AND replaying = 1 RETURNING length(event)"
 _DELETE = "DELETE FROM dead_letters WHERE id = ?"
-_OLDEST = """
+_FORGET = "DELETE FROM dead_letters WHERE sink = ?"
+_OLDEST = f"""
     SELECT id, sink, length(event), failed_at FROM dead_letters
-    WHERE replaying = 0 ORDER BY id LIMIT 1000
+    WHERE replaying = 0 ORDER BY failed_at, id LIMIT {_BITE}
 """
 
 
@@ -86,15 +100,25 @@ class Selection:
         return " AND ".join(terms), values
 
     def page(self, limit: int) -> tuple[str, list[Any]]:
-        """The query for the next `limit` dead letters, in the order of their ids."""
+        """The query for the next dead letters, in the order of their ids.
+
+        At most `limit`, and no more than `PAGE_BYTES` of events: only an empty page is the end.
+        """
         where, values = self.where()
-        query = f"SELECT {_COLUMNS} FROM dead_letters WHERE {where} ORDER BY id LIMIT ?"
-        return query, [*values, limit]
+        return _PAGE % where, [*values, limit]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How many letters were changed, and those that are still to be looked at; None for none."""
+
+    letters: int
+    rest: Selection | None = None
 
 
 def waiting(sink: str, limit: int) -> tuple[str, list[Any]]:
-    """The query for the letters of `sink` that are back in line."""
-    return _WAITING, [sink, limit]
+    """The query for the first letters of `sink` that are back in line; bounded as a page is."""
+    return _PAGE % _WAITING, [sink, limit]
 
 
 def from_row(row: Sequence[Any]) -> DeadLetter:
@@ -105,19 +129,28 @@ def from_row(row: Sequence[Any]) -> DeadLetter:
 
 
 def bury(transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
-    """Keep new dead letters. The caller counts their outcome."""
-    transaction.database.executemany(_INSERT, [_row(letter) for letter in letters])
-    for letter in letters:
-        _adjust(transaction, letter.sink, letters=1, size=len(letter.event))
+    """Keep new dead letters. The caller counts their outcome.
+
+    Where the file has no room left for one, older ones make it; where that is not enough, it is
+    discarded itself. A settle that fails for want of room would be tried for ever.
+    """
+    if sum(map(_space, letters)) > db.room(transaction.database) - _KEPT_FREE:
+        for letter in letters:
+            if _make_room(transaction, _space(letter)):
+                _insert(transaction, [letter])
+            else:
+                _count_discarded(transaction, Counter([letter.sink]))
+    else:
+        _insert(transaction, letters)
 
 
-def replay(transaction: Transaction, selection: Selection, limit: int) -> tuple[int, int]:
-    """Put at most `limit` dead letters back in line; how many, and the last one's id."""
+def replay(transaction: Transaction, selection: Selection, limit: int) -> Part:
+    """Put dead letters back in line: at most `limit`, and no more than a transaction's worth."""
     return _each(transaction, selection, limit, _put_back)
 
 
-def purge(transaction: Transaction, selection: Selection, limit: int) -> tuple[int, int]:
-    """Delete at most `limit` dead letters; how many, and the last one's id."""
+def purge(transaction: Transaction, selection: Selection, limit: int) -> Part:
+    """Delete dead letters: at most `limit`, and no more than a transaction's worth."""
     return _each(transaction, selection, limit, _delete)
 
 
@@ -140,12 +173,23 @@ def refused_again(transaction: Transaction, sink: str, letters: Sequence[DeadLet
             _adjust(transaction, sink, letters=1, size=0)
 
 
+def forget(transaction: Transaction, sink: str) -> None:
+    """Let go of a sink, with the letters that were back in line for it."""
+    transaction.database.execute(_FORGET, (sink,))
+    transaction.put_sink(sink, None)
+
+
 def discard(transaction: Transaction, most_bytes: int, before: float) -> bool:
     """Delete one bite of the oldest letters that are too many or too old; whether there was any.
 
     They were counted as dead-lettered; that they are gone is counted as `discarded`.
     """
     surplus = sum(sink.dead_letter_bytes for sink in transaction.sinks().values()) - most_bytes
+    return _discard(transaction, surplus, before)
+
+
+def _discard(transaction: Transaction, surplus: int, before: float) -> bool:
+    """Delete the oldest letters: `surplus` bytes of them, and all that failed before `before`."""
     gone: Counter[str] = Counter()
     for id_, sink, size, failed_at in transaction.database.execute(_OLDEST).fetchall():
         if surplus <= 0 and failed_at >= before:
@@ -154,10 +198,34 @@ def discard(transaction: Transaction, most_bytes: int, before: float) -> bool:
         _adjust(transaction, sink, letters=-1, size=0)
         surplus -= size
         gone[sink] += 1
+    _count_discarded(transaction, gone)
+    return bool(gone)
+
+
+def _count_discarded(transaction: Transaction, gone: Counter[str]) -> None:
     for sink, letters in gone.items():
         if state := transaction.sink(sink):
             transaction.put_sink(sink, replace(state, discarded=state.discarded + letters))
-    return bool(gone)
+
+
+def _make_room(transaction: Transaction, size: int) -> bool:
+    """Discard the oldest letters until `size` bytes fit into the file; False when they never do."""
+    while (lack := size - (db.room(transaction.database) - _KEPT_FREE)) > 0:
+        if not _discard(transaction, lack, -inf):
+            return False
+    return True
+
+
+def _space(letter: DeadLetter) -> int:
+    """Bytes of the file that a letter takes, at most: its pages, and its places in the trees."""
+    texts = len(letter.error) + sum(len(k) + len(v) for k, v in (letter.attributes or {}).items())
+    return ((len(letter.event) + 4 * texts) // (db.PAGE_SIZE - 4) + 2) * db.PAGE_SIZE
+
+
+def _insert(transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
+    transaction.database.executemany(_INSERT, [_row(letter) for letter in letters])
+    for letter in letters:
+        _adjust(transaction, letter.sink, letters=1, size=len(letter.event))
 
 
 def _row(letter: DeadLetter) -> tuple[Any, ...]:
@@ -173,16 +241,17 @@ def _each(
     selection: Selection,
     limit: int,
     change: Callable[[Transaction, int, str, int], None],
-) -> tuple[int, int]:
+) -> Part:
     where, values = selection.where()
     rows = transaction.database.execute(
         f"SELECT id, sink, length(event) FROM dead_letters WHERE {where} ORDER BY id LIMIT ?",
-        [*values, limit],
+        [*values, bite := min(limit, _BITE)],
     ).fetchall()
     for id_, sink, size in rows:
         change(transaction, id_, sink, size)
         _adjust(transaction, sink, letters=-1, size=0)
-    return len(rows), rows[-1][0] if rows else selection.after
+    more = len(rows) == bite and len(rows) > 0
+    return Part(len(rows), replace(selection, after=rows[-1][0]) if more else None)
 
 
 def _put_back(transaction: Transaction, id_: int, sink: str, _size: int) -> None:

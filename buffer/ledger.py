@@ -59,6 +59,8 @@ class SinkState:
     """Batches that were sent, or were about to be, as pairs of first and last seq."""
     routed_bytes: int = 0
     """Bytes of NDJSON routed since the file was opened; not kept in it."""
+    abandoned_at: int | None = None
+    """The next seq when the sink left the configuration: from there on it takes nothing."""
 
     @property
     def lag(self) -> int:
@@ -68,9 +70,18 @@ class SinkState:
             - self.delivered - self.dead_lettered - self.dropped - self.expired - self.quarantined
         )  # fmt: skip
 
+    @property
+    def subscription(self) -> tuple[tuple[str, ...], int | None]:
+        """What decides which events are routed to the sink."""
+        return self.streams, self.abandoned_at
+
     def takes(self, stream: str) -> bool:
         """Whether the sink subscribes to `stream`."""
         return any(fnmatchcase(stream, glob) for glob in self.streams)
+
+    def takes_at(self, stream: str, seq: int) -> bool:
+        """Whether an event of `stream` with that seq was routed to the sink."""
+        return (self.abandoned_at is None or seq < self.abandoned_at) and self.takes(stream)
 
     def counted(self, outcomes: dict[Outcome, int]) -> "SinkState":
         """This state with `outcomes` added."""
@@ -107,8 +118,6 @@ class Ledger:
     """Segments ever set aside."""
     streams: dict[str, Stream] = field(default_factory=dict)
     sinks: dict[str, SinkState] = field(default_factory=dict)
-    caught_up: dict[str, int] = field(default_factory=dict)
-    """For sinks that at some moment had nothing waiting: the next seq at that moment."""
     _routes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -132,7 +141,9 @@ class Ledger:
     def subscribers(self, stream: str) -> tuple[str, ...]:
         """The names of the sinks that take `stream`."""
         if (names := self._routes.get(stream)) is None:
-            names = tuple(name for name, sink in self.sinks.items() if sink.takes(stream))
+            names = tuple(
+                name for name, sink in self.sinks.items() if sink.takes_at(stream, self.next_seq)
+            )
             if len(self._routes) >= _ROUTES_REMEMBERED:
                 self._routes.clear()
             self._routes[stream] = names
@@ -154,15 +165,11 @@ class Ledger:
 
     def _merge_sink(self, name: str, sink: SinkState | None) -> None:
         before = self.sinks.get(name)
-        if before is None or sink is None or before.streams != sink.streams:
-            self.caught_up.pop(name, None)  # what it passed over may be its own now
-        elif not before.lag:
-            self.caught_up[name] = self.next_seq
         if sink is None:
             self.sinks.pop(name, None)
         else:
             self.sinks[name] = sink
-        if sink is None or before is None or before.streams != sink.streams:
+        if sink is None or before is None or before.subscription != sink.subscription:
             self._routes.clear()
 
 

@@ -49,7 +49,11 @@ def quarantine(transaction: Transaction, damage: Damage) -> None:
         if found is None:
             waiting = _missing(transaction, name, sink)
         else:
-            waiting = sink.cursor.open_events(first, next_seq - 1) if sink.takes(found[0]) else 0
+            waiting = (
+                sink.cursor.open_events(first, next_seq - 1)
+                if sink.takes_at(found[0], first)
+                else 0
+            )
         if waiting:
             counted = sink.counted({Outcome.QUARANTINED: waiting})
             cursor = sink.cursor.settle(first, next_seq - 1)

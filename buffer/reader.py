@@ -6,6 +6,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 import aiosqlite
@@ -110,28 +111,40 @@ class LogReader:
         self._ready_to = self.position
         """Everything below is in `_ready` or was handed out."""
 
-    async def read(self, max_events: int, max_bytes: int) -> Reading | Damage:
+    async def read(
+        self, max_events: int, max_bytes: int, until: int | None = None
+    ) -> Reading | Damage:
         """At most so many events and bytes of NDJSON, but one event at least where there is one.
 
-        Slices are joined by newlines: each counts its payload and one byte.
+        Slices are joined by newlines: each counts its payload and one byte. With `until`, which
+        must not be below `position`, the stretch ends there at the latest.
         """
         taken: list[Slice] = []
         first, events, size = self.position, max_events, max_bytes
-        while events > 0 and size > 0:
+        end = inf if until is None else until + 1
+        while events > 0 and size > 0 and self._next < end:
             if not self._ready:
                 damage = await self._fetch(events, size)
                 if damage is not None and not taken and not self._ready:
                     return damage
                 if not self._ready:
                     break
-            part, whole = self._take(events, size, force=not taken)
+            if self._next >= end:
+                break
+            events_here = int(min(events, end - self._next))
+            part, whole = self._take(events_here, size, force=not taken)
             if part is not None:
                 taken.append(part)
                 events, size = events - part.count, size - len(part.payload) - 1
             if not whole:
                 break
-        self.position = self._ready[0].first_seq if self._ready else self._ready_to
+        self.position = int(min(self._next, end))
         return Reading(first, self.position - 1, tuple(taken))
+
+    @property
+    def _next(self) -> int:
+        """Below this there is nothing more for the sink."""
+        return self._ready[0].first_seq if self._ready else self._ready_to
 
     def _take(self, events: int, size: int, *, force: bool) -> tuple[Slice | None, bool]:
         """The next slice or as much of it as fits, and whether that was all of it."""
@@ -150,7 +163,7 @@ class LogReader:
         """Unpack the next segments into `_ready`."""
         ledger = self._ledger()
         end, sink = ledger.next_seq, ledger.sinks[self._name]
-        since = sink.cursor.next_open(max(self._ready_to, ledger.caught_up.get(self._name, 0)))
+        since = sink.cursor.next_open(self._ready_to)
         if since >= end:
             self._ready_to = since
             return None

@@ -61,7 +61,7 @@ def give_up_oldest(transaction: Transaction, outcome: Outcome, before: float = i
     first, _, events, stream, length = row
     last = first + events - 1
     for name, sink in transaction.sinks().items():
-        waiting = sink.cursor.open_events(first, last) if sink.takes(stream) else 0
+        waiting = sink.cursor.open_events(first, last) if sink.takes_at(stream, first) else 0
         # Nothing older is left, so the cursor may go past all of it: no gap remains below.
         cursor = sink.cursor.settle(sink.cursor.position, last)
         if waiting:

@@ -6,15 +6,26 @@ append ──► writer ──► segments ──► reader ──► (delivery)
 import asyncio
 import contextlib
 import sqlite3
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import aiosqlite
 
 from forebay.buffer import database as db
-from forebay.buffer.dead_letters import DeadLetter, Selection, from_row, purge, replay, waiting
+from forebay.buffer.dead_letters import (
+    DeadLetter,
+    Part,
+    Selection,
+    forget,
+    from_row,
+    purge,
+    replay,
+    waiting,
+)
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferUnavailable
 from forebay.buffer.ledger import Ledger, Outcome, SinkState
@@ -29,14 +40,12 @@ from forebay.buffer.operations import (
 from forebay.buffer.options import BufferOptions
 from forebay.buffer.quarantine import quarantine
 from forebay.buffer.reader import Damage, LogReader
-from forebay.buffer.subscriptions import subscribe
+from forebay.buffer.subscriptions import abandon, subscribe
 from forebay.buffer.transaction import Transaction
 from forebay.buffer.writer import Commit, Writer
 
 T = TypeVar("T")
-_Change = Callable[[Transaction, Selection, int], tuple[int, int]]
-_BITE_LETTERS = 1000
-"""Dead letters changed by one transaction, so that no commit waits long for them."""
+_Change = Callable[[Transaction, Selection, int], Part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,16 @@ class Store:
         await self._call(lambda tx: subscribe(tx, sink, streams, start_now=start_now))
         self._arrivals.setdefault(sink, asyncio.Event())
 
+    async def abandon(self, configured: Collection[str]) -> None:
+        """Route nothing more to sinks that are not configured; keep what waits for them."""
+        await self._call(lambda transaction: abandon(transaction, configured))
+
+    async def forget(self, sink: str) -> None:
+        """Let go of a sink: what waits for it, its dead letters, its counters."""
+        await self.purge(Selection(sink=sink))
+        await self._call(lambda transaction: forget(transaction, sink))
+        self._arrivals.pop(sink, None)
+
     async def quarantine(self, damage: Damage) -> None:
         """Set a segment aside that could not be read, and count its events for every sink."""
         await self._call(lambda transaction: quarantine(transaction, damage))
@@ -162,21 +181,30 @@ class Store:
 
     async def replay(self, selection: Selection) -> int:
         """Put dead letters back in line, for their own sink alone; how many."""
-        return await self._in_bites(replay, selection)
+        return (await self.replay_part(selection)).letters
 
     async def purge(self, selection: Selection) -> int:
         """Delete dead letters; how many."""
-        return await self._in_bites(purge, selection)
+        return (await self.purge_part(selection)).letters
 
-    async def _in_bites(self, change: _Change, selection: Selection) -> int:
-        total = 0
+    async def replay_part(self, selection: Selection, limit: int | None = None) -> Part:
+        """Put the first `limit` dead letters back in line: for who wants to see it go on."""
+        return await self._in_bites(replay, selection, limit)
+
+    async def purge_part(self, selection: Selection, limit: int | None = None) -> Part:
+        """Delete the first `limit` dead letters."""
+        return await self._in_bites(purge, selection, limit)
+
+    async def _in_bites(self, change: _Change, selection: Selection, limit: int | None) -> Part:
+        """No transaction is so large that a commit waits long for it."""
+        total, rest = 0, selection
         while True:
-            part = selection
-            done, last = await self._call(lambda tx: change(tx, part, _BITE_LETTERS))  # noqa: B023  awaited in the loop
-            total += done
-            if done < _BITE_LETTERS:
-                return total
-            selection = replace(selection, after=last)
+            left = sys.maxsize if limit is None else limit - total
+            part = await self._call(partial(change, selection=rest, limit=left))
+            total += part.letters
+            if part.rest is None or total == limit:
+                return Part(total, part.rest)
+            rest = part.rest
 
     async def flush(self) -> None:
         """Wait until all that was asked so far is durable."""
@@ -263,7 +291,10 @@ class Store:
         return self._arrivals[sink]
 
     async def dead_letters(self, selection: Selection, limit: int) -> list[DeadLetter]:
-        """The next dead letters, in the order of their ids."""
+        """The next dead letters, in the order of their ids.
+
+        At most `limit`, and about 8 MiB of events; only an empty answer is the end.
+        """
         return await self._letters(*selection.page(limit))
 
     async def replaying(self, sink: str, limit: int) -> list[DeadLetter]:
@@ -271,7 +302,10 @@ class Store:
         return await self._letters(*waiting(sink, limit))
 
     async def _letters(self, query: str, parameters: list[Any]) -> list[DeadLetter]:
-        rows = await self._connection.execute_fetchall(query, parameters)
+        try:
+            rows = await self._connection.execute_fetchall(query, parameters)
+        except sqlite3.Error as error:
+            raise BufferUnavailable(f"dead letters cannot be read: {db.describe(error)}") from error
         return [from_row(tuple(row)) for row in rows]
 
     def subscribers(self, stream: str) -> tuple[str, ...]:

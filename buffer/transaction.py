@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from forebay.buffer.cursors import Cursor
+from forebay.buffer.errors import BufferDamaged
 from forebay.buffer.ledger import Changes, Ledger, Outcome, SinkState, Stream
 from forebay.buffer.segment import Row
 
@@ -20,11 +21,12 @@ _UPDATE_STREAM = "UPDATE streams SET events_total = ?, stored = ? WHERE id = ?"
 _UPDATE_LOG = "UPDATE log SET next_seq = ?, quarantined = ?"
 _SINK_COLUMNS = (
     "name, streams, cursor, done, in_flight, notes, routed, replayed, delivered, dead_lettered, "
-    "dropped, expired, quarantined, possible_duplicate, dead_letters, dead_letter_bytes, discarded"
+    "dropped, expired, quarantined, possible_duplicate, dead_letters, dead_letter_bytes, "
+    "discarded, abandoned_at"
 )
 _REPLACE_SINK = f"""
     INSERT OR REPLACE INTO sinks ({_SINK_COLUMNS})
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SELECT_SINKS = f"SELECT {_SINK_COLUMNS} FROM sinks"
 _SEGMENTS = """
@@ -92,10 +94,15 @@ class Transaction:
         )
         for name in self._ledger.subscribers(stream):
             if sink := self.sink(name):
-                size = sink.routed_bytes + row.size
-                self.put_sink(
-                    name, replace(sink, routed=sink.routed + row.events, routed_bytes=size)
+                # While nothing waits the cursor may lie far behind: nobody moves it for others'
+                # events. The next reading shall not have to go through those.
+                routed = replace(
+                    sink,
+                    cursor=sink.cursor if sink.lag else Cursor(row.first_seq),
+                    routed=sink.routed + row.events,
+                    routed_bytes=sink.routed_bytes + row.size,
                 )
+                self.put_sink(name, routed)
 
     def dropped(self, stream: str, events: int) -> None:
         """Count events for which there was no room, for the sinks that would have taken them."""
@@ -140,7 +147,7 @@ class Transaction:
         return sum(
             sink.cursor.open_events(low, high)
             for stream, low, high in self.segments(first, last)
-            if sink.takes(stream)
+            if sink.takes_at(stream, low)
         )
 
     def finish(self) -> None:
@@ -175,18 +182,27 @@ def _sink_row(name: str, sink: SinkState) -> tuple[object, ...]:
         name, json.dumps(sink.streams), sink.cursor.position, json.dumps(sink.cursor.done),
         json.dumps(sink.in_flight), sink.notes, sink.routed, sink.replayed, sink.delivered,
         sink.dead_lettered, sink.dropped, sink.expired, sink.quarantined, sink.possible_duplicate,
-        sink.dead_letters, sink.dead_letter_bytes, sink.discarded,
+        sink.dead_letters, sink.dead_letter_bytes, sink.discarded, sink.abandoned_at,
     )  # fmt: skip
 
 
 def _sink(row: Sequence[Any]) -> tuple[str, SinkState]:
-    name, streams, position, done, in_flight, notes, *counts = row
+    name, streams, position, done, in_flight, notes, *counts, abandoned_at = row
     cursor = Cursor(position, tuple((low, high) for low, high in json.loads(done)))
     flying = tuple((low, high) for low, high in json.loads(in_flight))
     globs = tuple(json.loads(streams))
     # mypy cannot see that the row has as many columns as the class has counters
-    state = SinkState(globs, cursor, *counts, notes, flying)  # type: ignore[call-arg]
+    state = SinkState(globs, cursor, *counts, notes, flying, 0, abandoned_at)  # type: ignore[call-arg]
     return name, state
+
+
+def _readable_sink(row: Sequence[Any]) -> tuple[str, SinkState]:
+    try:
+        return _sink(row)
+    except (TypeError, ValueError) as error:
+        raise BufferDamaged(
+            f"what the log knows about sink {row[0]!r} is damaged: {error}"
+        ) from error
 
 
 def load(database: sqlite3.Connection) -> Ledger:
@@ -197,8 +213,7 @@ def load(database: sqlite3.Connection) -> Ledger:
     ledger = Ledger(instance, next_seq, quarantined=quarantined)
     for id_, name, events_total, stored in database.execute("SELECT * FROM streams"):
         ledger.streams[name] = Stream(id_, events_total, stored)
-    ledger.sinks = dict(_sink(row) for row in database.execute(_SELECT_SINKS))
-    ledger.caught_up = {name: next_seq for name, sink in ledger.sinks.items() if not sink.lag}
+    ledger.sinks = dict(_readable_sink(row) for row in database.execute(_SELECT_SINKS))
     ledger.oldest_at = oldest_at(database)
     return ledger
 

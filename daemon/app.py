@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Final
 
@@ -27,26 +28,28 @@ from forebay.daemon.delivery.surroundings import Surroundings
 from forebay.daemon.ingest.addresses import ListenError
 from forebay.daemon.ingest.server import IngestServer
 from forebay.daemon.metrics import BufferMetrics, DeliveryMetrics, IngestMetrics
-from forebay.daemon.settings import Settings, SinkSettings, parse_address
+from forebay.daemon.reload import Reload
+from forebay.daemon.settings import Settings, SettingsError, SinkSettings, parse_address
 from forebay.daemon.status import Status
 
 _INGEST_DRAIN_SECONDS: Final = 5.0
 """How long requests that were read may wait for their commit once a stop was asked for."""
 
 
-def run(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; the exit status."""
+def run(settings: Settings, load: Callable[[], Settings]) -> int:
+    """Run until SIGTERM or SIGINT; the exit status. SIGHUP takes over what `load` reads then."""
     # Nobody reads these series, and they double the answer.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-    return uvloop.run(_main(settings))
+    return uvloop.run(_main(settings, load))
 
 
-async def _main(settings: Settings) -> int:
+async def _main(settings: Settings, load: Callable[[], Settings]) -> int:
     log, stop = structlog.get_logger(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    daemon = Daemon(settings)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # until there is something to reload
+    daemon = Daemon(settings, load)
     try:
         await daemon.run(stop)
     except (BufferFault, ListenError) as error:
@@ -58,8 +61,9 @@ async def _main(settings: Settings) -> int:
 class Daemon:
     """One process's worth of forebay."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
         self._settings = settings
+        self._load = load
         self._log = structlog.get_logger()
         self._clock = SystemClock()
         self._registry = CollectorRegistry()
@@ -69,8 +73,7 @@ class Daemon:
             dedup_window=settings.ingest.dedup_window.total_seconds(),
         )
         self._deliveries = Deliveries(
-            settings.sinks,
-            Surroundings(self._store, self._clock, DeliveryMetrics(self._registry)),
+            Surroundings(self._store, self._clock, DeliveryMetrics(self._registry))
         )
         self._ingest = IngestServer(
             settings.ingest, self._store, IngestMetrics(self._registry), clock=self._clock.monotonic
@@ -105,7 +108,9 @@ class Daemon:
         Gauge("forebay_build_info", "Always 1.", ["version"], registry=self._registry).labels(
             version("forebay")
         ).set(1)
-        await self._deliveries.start(group)
+        seconds = self._settings.shutdown_timeout.total_seconds()
+        await self._deliveries.apply(self._settings.sinks, group, seconds)
+        self._listen_for_reloads(group)
         if self._settings.admin.listen:
             await self._start_admin(self._settings.admin.listen)
         await self._ingest.start()
@@ -122,6 +127,18 @@ class Daemon:
                 "stop what listens there, or set admin.listen to another address"
             ) from error
 
+    def _listen_for_reloads(self, group: asyncio.TaskGroup) -> None:
+        """From now on SIGHUP and the admin plane may ask for one."""
+        self._reload = Reload(self._settings, self._load, self._deliveries, group)
+
+        async def on_signal() -> None:
+            with suppress(SettingsError):  # it was logged, and nothing has changed
+                await self._reload()
+
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, lambda: group.create_task(on_signal(), name="reload")
+        )
+
     async def _serve(self, stop: asyncio.Event) -> None:
         """Until somebody asks to stop, or the writer fails."""
         crashed = self._store.crashed
@@ -135,6 +152,7 @@ class Daemon:
         """The order matters: what was taken must be stored before the buffer closes."""
         self._log.info("daemon.stopping")
         self._serving = False
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
         # 1. Take no more; requests on open connections get 503.
         self._ingest.stop_accepting()
         # 2. Finish the commits of what was taken, and answer.

@@ -1,7 +1,12 @@
-"""All pipelines: each in a task of its own, started again by itself when it breaks."""
+"""All pipelines: each in a task of its own, started again by itself when it breaks.
+
+`apply` brings them in line with the configuration: at the start, and whenever it was reloaded.
+"""
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -16,38 +21,72 @@ from forebay.sinks.registry import SINKS
 _RESTART_SECONDS: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The names of the sinks that a new configuration added, changed and removed."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
 class Deliveries:
     """The sinks that are configured, and their pipelines by name."""
 
-    def __init__(self, sinks: Mapping[str, SinkSettings], around: Surroundings) -> None:
-        self.sinks = sinks
+    def __init__(self, around: Surroundings) -> None:
+        self.sinks: dict[str, SinkSettings] = {}
         self.pipelines: dict[str, Pipeline] = {}
         self._around = around
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._log = structlog.get_logger()
 
-    async def start(self, group: asyncio.TaskGroup) -> None:
-        """Subscribe every sink, and begin to deliver."""
-        for name, sink in self.sinks.items():
-            await self._around.store.subscribe(
-                name, sink.delivery.streams, start_now=sink.delivery.start is Start.NOW
-            )
-            self.pipelines[name] = self._build(name)
-            task = group.create_task(self._keep_running(name), name=f"sink {name}")
-            self._tasks.add(task)
+    async def apply(
+        self, sinks: Mapping[str, SinkSettings], group: asyncio.TaskGroup, seconds: float
+    ) -> Applied:
+        """Deliver to these sinks and no others.
+
+        Those that go or change may end their sends, for so many seconds at most. What waits for
+        one that goes stays, until it comes back or somebody forgets it.
+        """
+        added = tuple(name for name in sinks if name not in self.sinks)
+        removed = tuple(name for name in self.sinks if name not in sinks)
+        changed = tuple(
+            name for name in sinks if name in self.sinks and sinks[name] != self.sinks[name]
+        )
+        await self._stop((*removed, *changed), seconds)
+        await self._around.store.abandon(sinks)
+        for name in (*added, *changed):
+            await self._start(name, sinks[name], group)
+        return Applied(added, changed, removed)
 
     async def drain(self, seconds: float) -> None:
         """Let sends that are under way end, so long at most; start nothing more."""
-        self._draining.set()
-        for pipeline in self.pipelines.values():
-            pipeline.drain()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+        await self._stop(tuple(self._tasks), seconds)
+
+    async def _start(self, name: str, sink: SinkSettings, group: asyncio.TaskGroup) -> None:
+        start_now = sink.delivery.start is Start.NOW
+        await self._around.store.subscribe(name, sink.delivery.streams, start_now=start_now)
+        self.sinks[name] = sink
+        self.pipelines[name] = self._build(name)
+        self._tasks[name] = group.create_task(self._keep_running(name), name=f"sink {name}")
+
+    async def _stop(self, names: tuple[str, ...], seconds: float) -> None:
+        for name in names:
+            self.pipelines[name].drain()
+        tasks = [self._tasks.pop(name) for name in names]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
             for task in late:
                 self._log.warning("sink.cut_off", task=task.get_name())
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        # What was settled must be in the ledger before anybody reads on from there. A disk that
+        # refuses writes must not keep the daemon from ending.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._around.store.flush()
+        for name in names:
+            del self.sinks[name], self.pipelines[name]
 
     def _build(self, name: str) -> Pipeline:
         settings, around = self.sinks[name], self._around
@@ -58,10 +97,13 @@ class Deliveries:
 
     async def _keep_running(self, name: str) -> None:
         """A fault in one pipeline stops that one for a moment, and no other."""
-        while not self._draining.is_set():
+        while not self.pipelines[name].draining.is_set():
+            pipeline = self.pipelines[name]
             try:
-                await self.pipelines[name].run()
+                await pipeline.run()
             except Exception:  # noqa: BLE001  the bulkhead: whatever it was, it stays in here
                 self._log.exception("sink.crashed", sink=name)
-                await self._around.clock.wait(self._draining, _RESTART_SECONDS)
-                self.pipelines[name] = self._build(name)
+                await self._around.clock.wait(pipeline.draining, _RESTART_SECONDS)
+                await self._around.store.flush()
+                if not pipeline.draining.is_set():
+                    self.pipelines[name] = self._build(name)

@@ -46,6 +46,20 @@ class Status:
                 name: self._sink(settings, pipeline, self._store.sink(name))
                 for name, (settings, pipeline) in self._sinks().items()
             },
+            "abandoned": {
+                name: self._abandoned(state)
+                for name, state in ledger.sinks.items()
+                if state.abandoned_at is not None
+            },
+        }
+
+    def _abandoned(self, state: SinkState) -> dict[str, Any]:
+        """A sink that left the configuration, and what of the log it keeps from being freed."""
+        return {
+            "streams": list(state.streams),
+            "acked_seq": self._store.ledger.acked_seq(state),
+            "lag_events": state.lag,
+            "dead_letters": state.dead_letters,
         }
 
     def _buffer(self) -> dict[str, Any]:

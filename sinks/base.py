@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -157,15 +157,31 @@ class Answer(Exception):  # noqa: N818  an answer of the other side, not a fault
         self.reason = reason
         self.status = status
 
+    def reason_of(self, row: int) -> str:  # noqa: ARG002  an answer may know one for each event
+        """Why the event of this index was not stored."""
+        return self.reason
+
 
 class Rejected(Answer):
-    """This data will never be taken. `rows` are the bad events' indexes where they are known."""
+    """This data will never be taken.
+
+    `rows` are the bad events' indexes where they are known; given as a mapping, each comes with
+    the reason of its own.
+    """
 
     def __init__(
-        self, reason: str, *, rows: Sequence[int] | None = None, status: int | None = None
+        self,
+        reason: str,
+        *,
+        rows: Sequence[int] | Mapping[int, str] | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(reason, status=status)
-        self.rows = rows
+        self.rows = sorted(rows) if isinstance(rows, Mapping) else rows
+        self.reasons = rows if isinstance(rows, Mapping) else {}
+
+    def reason_of(self, row: int) -> str:
+        return self.reasons.get(row, self.reason)
 
 
 class TooLarge(Answer):
@@ -253,6 +269,13 @@ class Sink(ABC):
     """The model of the sink's own options; `type` in the configuration chooses the sink."""
 
     limits: Limits = Limits()
+
+    identified: bool = False
+    """The other side is told the batch's identity: its boundaries are recorded before the first
+    send, so that it is the same batch after a restart."""
+
+    ordered: bool = False
+    """The sink needs one batch in flight, in the order of `seq`."""
 
     def __init__(self, options: Any, context: Context) -> None:
         """Keep what is needed of them; nothing is opened yet."""

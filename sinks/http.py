@@ -123,6 +123,7 @@ class HttpSink(Sink):
     """Sends each batch in one request."""
 
     options = HttpSinkOptions
+    identified = True
 
     def __init__(self, options: HttpSinkOptions, context: Context) -> None:
         self._options = options

@@ -57,5 +57,6 @@ CREATE TABLE sinks (
     expired            INTEGER NOT NULL,
     quarantined        INTEGER NOT NULL,
     possible_duplicate INTEGER NOT NULL,
-    notes              TEXT    NOT NULL   -- JSON object: what the delivery keeps for itself
+    notes              TEXT    NOT NULL,  -- JSON object: what the delivery keeps for itself
+    abandoned_at       INTEGER            -- the next seq when the sink left the configuration
 ) WITHOUT ROWID;

@@ -1,11 +1,13 @@
 """`forebay run`: the daemon."""
 
 import argparse
+import os
+from functools import partial
 
 from forebay.daemon import logs
 from forebay.daemon.cli.configured import configured
 from forebay.daemon.cli.parser import Commands
-from forebay.daemon.settings import secrets
+from forebay.daemon.settings import Settings, load, secrets
 
 
 def add(commands: Commands) -> None:
@@ -25,4 +27,11 @@ def run(args: argparse.Namespace) -> int:
 
     settings = configured(args).settings
     logs.configure(settings.log, secrets(settings))
-    return app.run(settings)
+    return app.run(settings, partial(_read_again, args))
+
+
+def _read_again(args: argparse.Namespace) -> Settings:
+    """The settings as they are now; what they say about the log holds from here on."""
+    settings = load(args.config, os.environ).settings
+    logs.configure(settings.log, secrets(settings))
+    return settings

@@ -8,13 +8,14 @@ strict order) or several.
 
 import asyncio
 import json
+from collections import deque
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 import structlog
 
-from forebay.buffer import Damage
+from forebay.buffer import Damage, Reading
 from forebay.daemon.delivery.batcher import Batcher
 from forebay.daemon.delivery.breaker import State
 from forebay.daemon.delivery.dispatch import Dispatch
@@ -26,6 +27,7 @@ from forebay.daemon.delivery.work import Work, from_letters, from_log
 from forebay.sinks import Sink, Unit
 
 _REPLAYED_AT_ONCE = 1000
+_UNBOUNDED = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Pipeline:
         self._works: set[Work] = set()
         self._replaying = False
         self._replays_seen = 0
-        self._draining = False
+        self.draining = asyncio.Event()
+        """Set once nothing more is to be started."""
         self._log = structlog.get_logger().bind(sink=name)
         self._recall()
 
@@ -69,6 +72,7 @@ class Pipeline:
         sink = self._store.sink(self.name)
         self._seen, self._seen_bytes = sink.routed, sink.routed_bytes
         self._batcher.arrived(sink.lag, 0, -inf)
+        self._recorded = deque(sorted(sink.in_flight))
         saved = json.loads(sink.notes).get("quotas", {})
         self._gate.quotas.restore(saved, self._clock.monotonic(), self._clock.wall())
 
@@ -79,7 +83,7 @@ class Pipeline:
         await self._sink.open()
         try:
             async with asyncio.TaskGroup() as sends:
-                while not self._draining:
+                while not self.draining.is_set():
                     self._wake.clear()
                     await self._step(sends)
         finally:
@@ -87,7 +91,7 @@ class Pipeline:
 
     def drain(self) -> None:
         """Start nothing more."""
-        self._draining = True
+        self.draining.set()
         self._dispatch.drain()
         self._wake.set()
 
@@ -126,19 +130,33 @@ class Pipeline:
         self._seen, self._seen_bytes = sink.routed, sink.routed_bytes
 
     async def _next_batch(self) -> Work | None:
-        events, size = self._most()
-        reading = await self._reader.read(events, size)
+        """The next batch: first those that an earlier process sent, with the same boundaries."""
+        recorded = self._recorded.popleft() if self._recorded else None
+        reading = await self._read(recorded)
         if isinstance(reading, Damage):
             self._log.error("buffer.quarantined", segment=reading.first_seq, why=reading.reason)
             await self._store.quarantine(reading)
             return None
         if not reading.slices:
-            self._batcher.forget()
+            if recorded is None:
+                self._batcher.forget()
             self._store.settle(self.name, reading.first, reading.last, {})
             return None
         work = from_log(self._origin, reading)
+        if recorded is not None:
+            work = work.again(ambiguous=True)  # nobody knows whether it arrived
+        elif self._sink.identified:
+            await self._store.record(self.name, reading.first, reading.last)
         self._batcher.taken(work.batch.count, work.batch.nbytes)
         return work
+
+    async def _read(self, recorded: tuple[int, int] | None) -> Reading | Damage:
+        if recorded is None:
+            return await self._reader.read(*self._most())
+        first, last = recorded
+        if last < self._reader.position:
+            return Reading(first, first - 1, ())
+        return await self._reader.read(_UNBOUNDED, _UNBOUNDED, until=last)
 
     def _most(self) -> tuple[int, int]:
         """How many events and bytes the next batch may have."""

@@ -64,7 +64,7 @@ class Settlement:
             failed_at=self._clock.wall(),
             attempts=work.attempts + 1,
             status=answer.status,
-            error=answer.reason,
+            error=answer.reason_of(row),
             event=part.payload,
             attributes=part.attributes[0] if part.attributes else None,
             id=work.letters[row] if work.letters else 0,

@@ -1,19 +1,10 @@
 """From a request's body to its events."""
 
-from forebay.daemon.ingest.cloudevents import decode_batch, decode_binary, decode_structured
-from forebay.daemon.ingest.decode import decode_json, decode_lines
 from forebay.daemon.ingest.encoding import decoded
 from forebay.daemon.ingest.events import Events
-from forebay.daemon.ingest.routes import Form, Post
+from forebay.daemon.ingest.routes import Post
 
 _BOM = b"\xef\xbb\xbf"
-
-_READERS = {
-    Form.JSON: decode_json,
-    Form.LINES: decode_lines,
-    Form.STRUCTURED: decode_structured,
-    Form.BATCH: decode_batch,
-}
 
 
 def read_body(post: Post, body: bytes, *, max_body: int, max_event: int) -> Events:
@@ -23,7 +14,4 @@ def read_body(post: Post, body: bytes, *, max_body: int, max_event: int) -> Even
     """
     if post.codings:
         body = decoded(body, post.codings, max_body)
-    body = body.removeprefix(_BOM)
-    if post.attributes is not None:
-        return decode_binary(body, max_event, post.attributes)
-    return _READERS[post.form](body, max_event)
+    return post.read(body.removeprefix(_BOM), max_event)

@@ -50,13 +50,13 @@ class Counts:
         self._streams: dict[str, _Stream] = {}
         self._codes: dict[int, Counter] = {}
         # What was counted in this turn.
+        self._scheduled = False
         self._answered: dict[int, int] = {}
         self._touched: set[_Stream] = set()
 
     def answered(self, status: int) -> None:
         """A request has its answer."""
-        if not self._answered:
-            asyncio.get_running_loop().call_soon(self.flush)
+        self._flush_soon()
         self._answered[status] = self._answered.get(status, 0) + 1
 
     def rejected(self, stream: str, events: Events) -> None:
@@ -72,8 +72,13 @@ class Counts:
             counters.bytes += len(events.payload) * receipt.accepted // events.count
             self._metrics.ack_seconds.observe(seconds)
 
-    def flush(self) -> None:
-        """Give what was counted to the metrics."""
+    def _flush_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
         for status, amount in self._answered.items():
             if status not in self._codes:
                 counter = self._metrics.requests.labels(self._listener, str(status))
@@ -91,4 +96,5 @@ class Counts:
                 return self._touch(OTHERS)
             counters = self._streams[name] = _Stream(self._metrics, name)
         self._touched.add(counters)
+        self._flush_soon()
         return counters

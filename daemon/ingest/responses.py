@@ -18,7 +18,8 @@ _STORED = (
     b'{"status": "success", "accepted": %d, "duplicates": 0, "rejected": 0, '
     b'"first_seq": %d, "last_seq": %d}'
 )
-_BODY = b"%sContent-Type: application/json\r\nContent-Length: %d\r\n%s%s\r\n%s"
+_ANSWER = b"%sContent-Type: application/json\r\nContent-Length: %d\r\n%s%s\r\n%s"
+_NO_CONTENT = 204  # a look-up in HTTPStatus takes longer than the rest of an answer
 _STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode())
     for status in HTTPStatus
@@ -40,10 +41,10 @@ NO_CONTENT: Final = Reply(204, b"")
 def render(reply: Reply, tail: bytes, *, bodiless: bool = False) -> bytes:
     """The reply as it goes over the wire; `tail` are the header lines of this connection."""
     line = _STATUS_LINES[reply.status]
-    if reply.status == HTTPStatus.NO_CONTENT:
+    if reply.status == _NO_CONTENT:
         return line + reply.headers + tail + b"\r\n"
     body = b"" if bodiless else reply.body
-    return _BODY % (line, len(reply.body), reply.headers, tail, body)
+    return _ANSWER % (line, len(reply.body), reply.headers, tail, body)
 
 
 def refused(refusal: Refusal) -> Reply:

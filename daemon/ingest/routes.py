@@ -11,13 +11,20 @@
 
 import re
 from collections.abc import Callable
-from enum import Enum
+from functools import partial
+from typing import Final
 
 import msgspec
 
-from forebay.daemon.ingest.cloudevents import binary_attributes
+from forebay.daemon.ingest.cloudevents import (
+    binary_attributes,
+    decode_batch,
+    decode_binary,
+    decode_structured,
+)
+from forebay.daemon.ingest.decode import decode_json, decode_lines
 from forebay.daemon.ingest.encoding import codings
-from forebay.daemon.ingest.events import Attributes
+from forebay.daemon.ingest.events import Events
 from forebay.daemon.ingest.guard import Guard, is_preflight
 from forebay.daemon.ingest.head import Head
 from forebay.daemon.ingest.refusal import Refusal
@@ -27,29 +34,28 @@ _PATH = re.compile(rb"/v1/events/([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
 _ABSOLUTE = re.compile(rb"http://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _KEY_MAX = 255
 
+Reader = Callable[[bytes, int], Events]
+"""Reads a body; the number is `max_event`."""
 
-class Form(Enum):
-    """How events stand in a body."""
-
-    JSON = b"application/json"
-    LINES = b"application/x-ndjson"
-    STRUCTURED = b"application/cloudevents+json"
-    BATCH = b"application/cloudevents-batch+json"
-    BINARY = b""
-
-
-_FORMS = {form.value: form for form in Form if form.value} | {b"application/jsonl": Form.LINES}
+_READERS: Final[dict[bytes, Reader]] = {
+    b"application/json": decode_json,
+    b"application/x-ndjson": decode_lines,
+    b"application/jsonl": decode_lines,
+    b"application/cloudevents+json": decode_structured,
+    b"application/cloudevents-batch+json": decode_batch,
+}
+# Where ce- headers are only copies of what stands in the body.
+_ENVELOPES: Final = (decode_structured, decode_batch)
 
 
 class Post(msgspec.Struct, frozen=True):
     """Events are coming: for which stream, and how to read them."""
 
     stream: str
-    form: Form
+    read: Reader
     codings: tuple[str, ...] = ()
     atomic: bool = False
     key: bytes | None = None
-    attributes: Attributes | None = None
 
 
 class Router:
@@ -63,33 +69,30 @@ class Router:
 
     def judge(self, head: Head) -> Post | Reply:
         """What is asked for, or the answer itself. Raises Refusal."""
-        guard = self._guard
-        guard.check_source(head)
+        self._guard.check_source(head)
+        path, query = self._path(head.target)
+        if head.method != b"POST":
+            return self._judge_other(head, path)
+        self._guard.check_token(head)
+        stream = self._stream(path)
+        self._check_length(head)
+        fields = head.fields
+        read = _reader(fields)
+        names = codings(fields[b"content-encoding"]) if b"content-encoding" in fields else ()
+        if b"expect" in fields:
+            _check_expect(fields[b"expect"])
+        if read is None:
+            read = partial(decode_binary, attributes=binary_attributes(fields))
+        return Post(stream, read, names, bool(query) and _atomic(query), _key(fields))
+
+    def _judge_other(self, head: Head, path: bytes) -> Reply:
         if is_preflight(head):
             return NO_CONTENT
-        path, query = self._path(head.target)
         if path == b"/healthz" and head.method in (b"GET", b"HEAD"):
             return HEALTHY
-        guard.check_token(head)
-        stream = self._stream(path)
-        if head.method != b"POST" or stream is None:
-            allow = b"Allow: POST\r\n" if stream else b"Allow: GET, HEAD\r\n"
-            raise Refusal(
-                405, "this method is not for this path; Allow names those that are", allow
-            )
-        self._check_length(head)
-        form = _form(head)
-        encoding = head.fields.get(b"content-encoding")
-        names = codings(encoding) if encoding else ()
-        _check_expect(head)
-        return Post(
-            stream,
-            form,
-            names,
-            atomic=bool(query) and _atomic(query),
-            key=_key(head),
-            attributes=binary_attributes(head.fields) if form is Form.BINARY else None,
-        )
+        self._guard.check_token(head)
+        self._stream(path)
+        raise _not_allowed(b"POST")
 
     def _path(self, target: bytes) -> tuple[bytes, bytes]:
         if not target.startswith(b"/") and (match := _ABSOLUTE.fullmatch(target)):
@@ -99,8 +102,7 @@ class Router:
         path, _, query = target.partition(b"?")
         return path, query
 
-    def _stream(self, path: bytes) -> str | None:
-        """The stream's name; None for /healthz."""
+    def _stream(self, path: bytes) -> str:
         if match := _PATH.fullmatch(path):
             stream = match[1].decode()
             if self._routed(stream):
@@ -111,7 +113,7 @@ class Router:
                 'or set ingest.unrouted = "store"',
             )
         if path == b"/healthz":
-            return None
+            raise _not_allowed(b"GET, HEAD")
         raise Refusal(
             404,
             "there is nothing here: post to /v1/events/{stream}, where {stream} is 1 to 128 "
@@ -120,10 +122,19 @@ class Router:
 
     def _check_length(self, head: Head) -> None:
         length = head.length
-        if length is None and not head.chunked:
-            raise Refusal(411, "send Content-Length, or Transfer-Encoding: chunked")
-        if length is not None and length > self._max_body:
+        if length is None:
+            if not head.chunked:
+                raise Refusal(411, "send Content-Length, or Transfer-Encoding: chunked")
+        elif length > self._max_body:
             raise too_large(self._max_body)
+
+
+def _not_allowed(methods: bytes) -> Refusal:
+    return Refusal(
+        405,
+        "this method is not for this path; Allow names those that are",
+        b"Allow: %s\r\n" % methods,
+    )
 
 
 def too_large(max_body: int) -> Refusal:
@@ -131,23 +142,28 @@ def too_large(max_body: int) -> Refusal:
     return Refusal(413, f"the body is over {max_body} bytes (ingest.max_body): send less at once")
 
 
-def _form(head: Head) -> Form:
-    value = head.fields.get(b"content-type", b"")
-    media, _, parameters = value.partition(b";")
-    media = media.strip().lower()
-    form = _FORMS.get(media) if media else Form.JSON
-    # Structured and batched mode come first: there ce- headers are only copies.
-    if form in (None, Form.JSON, Form.LINES) and b"ce-specversion" in head.fields:
-        form = Form.BINARY if media == b"" or media.endswith((b"/json", b"+json")) else None
-    if form is None:
+def _reader(fields: dict[bytes, bytes]) -> Reader | None:
+    """How to read the body; None for a CloudEvent in binary mode."""
+    value = fields.get(b"content-type") or b"application/json"
+    read = _READERS.get(value)
+    if read is None:
+        media, _, parameters = value.partition(b";")
+        media = media.strip().lower()
+        read = _READERS.get(media)
+        _check_charset(parameters)
+    else:
+        media = value
+    if b"ce-specversion" in fields and read not in _ENVELOPES:
+        if media.endswith((b"/json", b"+json")):  # the type is that of the data
+            return None
+        read = None
+    if read is None:
         raise Refusal(
             415,
             "send Content-Type application/json, application/x-ndjson, "
             "application/cloudevents+json or application/cloudevents-batch+json",
         )
-    if parameters:
-        _check_charset(parameters)
-    return form
+    return read
 
 
 def _check_charset(parameters: bytes) -> None:
@@ -161,8 +177,8 @@ def _check_charset(parameters: bytes) -> None:
             raise Refusal(415, "send UTF-8: JSON is exchanged in no other encoding")
 
 
-def _check_expect(head: Head) -> None:
-    if head.fields.get(b"expect", b"100-continue").lower() != b"100-continue":
+def _check_expect(value: bytes) -> None:
+    if value.lower() != b"100-continue":
         raise Refusal(417, "the only expectation met is 100-continue")
 
 
@@ -177,8 +193,8 @@ def _atomic(query: bytes) -> bool:
     return b"true" in values
 
 
-def _key(head: Head) -> bytes | None:
-    key = head.fields.get(b"idempotency-key")
+def _key(fields: dict[bytes, bytes]) -> bytes | None:
+    key = fields.get(b"idempotency-key")
     if key is not None and not 0 < len(key) <= _KEY_MAX:
         raise Refusal(400, f"an Idempotency-Key has 1 to {_KEY_MAX} bytes")
     return key

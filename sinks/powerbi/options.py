@@ -36,6 +36,13 @@ class LongStrings(StrEnum):
     TRUNCATE = "truncate"
 
 
+class Sequence(StrEnum):
+    """Whether batches carry sequence numbers, to ask for after an answer that never came."""
+
+    OFF = "off"
+    VERIFY = "verify"
+
+
 class Retention(StrEnum):
     """Whether the model drops old rows: `defaultRetentionPolicy`, as it was made."""
 
@@ -138,6 +145,12 @@ class PowerBIOptions(HttpOptions):
         description="A mapped string of more than 4,000 characters: `reject` sends its row to the "
         "dead letters, `truncate` cuts it.",
     )
+    sequence: Sequence = Field(
+        default=Sequence.OFF,
+        description="`verify`: batches carry a sequence number, and after an answer that never "
+        "came forebay asks for it before it sends the batch again. Not with `push_url`; one batch "
+        "in flight.",
+    )
     limits: Limits = Field(default_factory=Limits, description="How much the model takes.")
     retention: Retention = Field(
         default=Retention.NONE,
@@ -159,6 +172,11 @@ class PowerBIOptions(HttpOptions):
                 "set either `push_url`, or `dataset_id`, `table`, `workspace_id` and `auth`: "
                 "a push URL names its table itself"
             )
+        if self.push_url is not None and self.sequence is Sequence.VERIFY:
+            raise ValueError(
+                'a push URL takes no sequence numbers: leave out `sequence = "verify"`, or set '
+                "`dataset_id`, `table` and `auth` instead of `push_url`"
+            )
         return self
 
     def url(self) -> URL:
@@ -166,9 +184,16 @@ class PowerBIOptions(HttpOptions):
         if self.push_url is not None:
             # Opaque: not a byte of it is changed.
             return URL(self.push_url.get_secret_value(), encoded=True)
+        return self._table_url("rows")
+
+    def sequence_url(self) -> URL:
+        """Where a table's sequence numbers are read."""
+        return self._table_url("sequenceNumbers")
+
+    def _table_url(self, member: str) -> URL:
         group = "" if self.workspace_id is None else f"/groups/{self.workspace_id}"
         table = quote(self.table or "", safe="")
-        path = f"/v1.0/myorg{group}/datasets/{self.dataset_id}/tables/{table}/rows"
+        path = f"/v1.0/myorg{group}/datasets/{self.dataset_id}/tables/{table}/{member}"
         return URL(self.api_url + path, encoded=True)
 
     def secrets(self) -> list[str]:

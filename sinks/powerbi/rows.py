@@ -132,9 +132,9 @@ def _unreadable(batch: Batch, decode: Callable[[bytes], Any]) -> dict[int, str]:
 
 
 def _rejection(batch: Batch, faults: Mapping[int, str]) -> Rejected:
-    """Names the rows, and tells of the first few why."""
+    """Names the rows and why each; its own text tells of the first few."""
     rows = sorted(faults)
     seqs = [seq for part in batch.parts for seq in range(part.first_seq, part.last_seq + 1)]
     told = [f"row {row} (seq {seqs[row]}), {faults[row]}" for row in rows[:_SHOWN_FAULTS]]
     more = [f"and {len(rows) - len(told)} rows more"] if len(rows) > len(told) else []
-    return Rejected("; ".join(told + more), rows=rows)
+    return Rejected("; ".join(told + more), rows=faults)

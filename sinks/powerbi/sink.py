@@ -14,6 +14,9 @@
 | 307, 308 | followed to Power BI's own hosts and to the configured one; else `Hold` |
 | other 3xx | `Hold` |
 
+With `sequence = "verify"` an answer that never came is cleared up before the batch is sent again:
+`verify.py` and `sequence.py` tell how.
+
 What becomes of long strings, many columns and nested values is told in `rows.py`.
 
 Source: Microsoft's REST reference "Push Datasets - Datasets PostRows(InGroup)" and "Push semantic
@@ -41,10 +44,11 @@ from forebay.sinks.base import (
     TooLarge,
     Unit,
 )
-from forebay.sinks.powerbi.options import PowerBIOptions, Retention
+from forebay.sinks.powerbi.options import PowerBIOptions, Retention, Sequence
 from forebay.sinks.powerbi.redirects import next_url
 from forebay.sinks.powerbi.rows import Rows, mapped, pass_through
 from forebay.sinks.powerbi.token import NoToken, Tokens
+from forebay.sinks.powerbi.verify import Unverified, Verified
 
 MAX_ROWS = 10_000
 MAX_BODY = 16_000_000
@@ -81,6 +85,11 @@ class PowerBISink(Sink):
             self._tokens = Tokens(
                 options.auth, options.authority_url, self._http, self._mask, context
             )
+        self._delivery: Unverified | Verified = Unverified(self._post)
+        if options.sequence is Sequence.VERIFY:
+            self.identified = self.ordered = True
+            self._sequence_url = options.sequence_url()
+            self._delivery = Verified(context.name, self._post, self._numbers)
 
     async def open(self) -> None:
         await self._http.open()
@@ -92,13 +101,7 @@ class PowerBISink(Sink):
     async def send(self, batch: Batch) -> None:
         # Rows are made in a thread: ten thousand of them would hold up the event loop.
         body = await asyncio.to_thread(self._body, batch)
-        reply = await self._post(body)
-        hint = _HINTS.get(reply.status, "")
-        answer = answer_to(reply, wall_clock=self._wall_clock, mask=self._mask, hint=hint)
-        if isinstance(answer, Rejected) and error_code(reply.body) in _MODEL_FAULTS:
-            raise Hold(f"{answer.reason}. {_HINTS[404]}", status=answer.status)
-        if answer is not None:
-            raise answer
+        await self._delivery.send(batch, body)
 
     def _body(self, batch: Batch) -> bytes:
         body = self._rows(batch).join(self._envelope)
@@ -106,19 +109,43 @@ class PowerBISink(Sink):
             raise TooLarge(f"the rows make {len(body)} bytes, Power BI takes {MAX_BODY} a request")
         return body
 
-    async def _post(self, body: bytes) -> Reply:
-        """Send the rows; once more with a new token when the first was refused."""
-        headers = await self._tokens.headers()
-        reply = await self._follow(body, headers)
-        if _token_refused(reply) and self._tokens.refused(headers):
-            return await self._follow(body, await self._tokens.headers())
+    async def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
+        reply = await self._request(
+            "POST", self._url, body, {"Content-Type": "application/json", **headers}
+        )
+        self._check(reply)
+
+    async def _numbers(self) -> bytes:
+        """What the service answers when it is asked for the table's sequence numbers."""
+        reply = await self._request("GET", self._sequence_url, b"", {})
+        self._check(reply)
+        return reply.body
+
+    def _check(self, reply: Reply) -> None:
+        hint = _HINTS.get(reply.status, "")
+        answer = answer_to(reply, wall_clock=self._wall_clock, mask=self._mask, hint=hint)
+        if isinstance(answer, Rejected) and error_code(reply.body) in _MODEL_FAULTS:
+            raise Hold(f"{answer.reason}. {_HINTS[404]}", status=answer.status)
+        if answer is not None:
+            raise answer
+
+    async def _request(
+        self, method: str, url: URL, body: bytes, headers: Mapping[str, str]
+    ) -> Reply:
+        """Ask with a token; once more with a new one when the first was refused."""
+        auth = await self._tokens.headers()
+        reply = await self._follow(method, url, body, {**headers, **auth})
+        if _token_refused(reply) and self._tokens.refused(auth):
+            auth = await self._tokens.headers()
+            return await self._follow(method, url, body, {**headers, **auth})
         return reply
 
-    async def _follow(self, body: bytes, auth: Mapping[str, str]) -> Reply:
-        url, hops = self._url, 0
-        headers = {"Content-Type": "application/json", **auth}
+    async def _follow(
+        self, method: str, url: URL, body: bytes, headers: Mapping[str, str]
+    ) -> Reply:
+        hops = 0
         while True:
-            reply = await self._http.request("POST", url, body, headers)
+            reply = await self._http.request(method, url, body, headers)
             if reply.status not in {307, 308}:
                 return reply
             target = next_url(url, reply.headers.get("Location"), self._url)

@@ -1,5 +1,6 @@
 """The other commands, beside a daemon that runs."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -61,8 +62,8 @@ async def test_status_and_send_work_against_a_running_daemon(
     status = json.loads((await command("-c", str(config), "status", "--json", **at)).output)
     assert status["sinks"]["demo"]["delivered"] == 2501
 
-    for verb in ("pause", "resume", "probe"):
-        assert (await command(verb, "demo", **at)).status == 0
+    verbs = await asyncio.gather(*(command(v, "demo", **at) for v in ("pause", "resume", "probe")))
+    assert [finished.status for finished in verbs] == [0, 0, 0]
     assert "demo" in one_line(await command("pause", "sales", **at), 1)
 
     assert await daemon.stop() == 0
@@ -87,8 +88,9 @@ async def test_check_and_config_say_what_would_run(tmp_path: Path) -> None:
 async def test_wrong_usage_is_one_status_and_wrong_settings_another(tmp_path: Path) -> None:
     sink = {"type": "file", "path": str(tmp_path / "out"), "rotate_byte": "1MiB"}
     config = write_config(tmp_path, sinks={"demo": sink})
-    for name in ("check", "config", "run", "status"):
-        said = one_line(await command(name, "-c", str(config)), 1)
+    names = ("check", "config", "run", "status")
+    for finished in await asyncio.gather(*(command(name, "-c", str(config)) for name in names)):
+        said = one_line(finished, 1)
         assert "sinks.demo.rotate_byte:" in said
         assert "sinks.demo.rotate_bytes?" in said, "the nearest known key"
     missing = tmp_path / "nothing.toml"

@@ -238,8 +238,9 @@ async def collect(
         assert answer.status == int(name)
         texts[f"ingest {name}"] = answer.body.decode()
     variables = variables | {"FOREBAY_ADMIN__LISTEN": urlsplit(daemon.admin).netloc}
-    for name in ("config", "check", "status", "status --json", "sinks"):
-        finished = await command("-c", str(config), *name.split(), **variables)
+    names = ("config", "check", "status", "status --json", "sinks")
+    running = [command("-c", str(config), *name.split(), **variables) for name in names]
+    for name, finished in zip(names, await asyncio.gather(*running), strict=True):
         assert finished.status == 0, finished.errors
         texts[f"forebay {name}"] = finished.output + finished.errors
     texts["command line"] = daemon.command_line()

@@ -39,7 +39,7 @@ SINK = {
     "dead_letters",
     "in_flight",
 }
-TOKEN = "a-token-of-the-admin-plane"  # noqa: S105
+TOKEN = "a-token-of-the-admin-plane"
 
 
 def sink(emulator: Emulator, dataset: str = "demo", **options: Any) -> dict[str, Any]:
@@ -192,7 +192,9 @@ async def test_only_this_machine_and_who_has_the_token_may_ask(
                 failure(answer, answer.status)
     for probe in ("healthz", "readyz"):
         assert (await ask(session, "GET", f"{daemon.admin}/{probe}")).status == 200
-        evil = await ask(session, "GET", f"{daemon.admin}/{probe}", headers={"Host": "evil.example"})
+        evil = await ask(
+            session, "GET", f"{daemon.admin}/{probe}", headers={"Host": "evil.example"}
+        )
         failure(evil, 403)
     refused = await ask(session, "POST", f"{daemon.admin}/v1/sinks/demo/pause")
     assert "admin.token" in failure(refused, 401)

@@ -50,6 +50,11 @@ def numbered(stream: str, count: int, *, start: int = 0, pad: int = 0) -> Entry:
     return entry(stream, *(line(number, pad) for number in range(start, start + count)))
 
 
+def block(number: int, size: int = 100_000) -> Entry:
+    """One event of about so many bytes."""
+    return entry("s", line(number, size))
+
+
 def line(number: int, pad: int = 0) -> bytes:
     noise = _noise(number, pad)
     return b'{"n":%d,"pad":"%s"}' % (number, noise)

@@ -53,6 +53,11 @@ class ModelSink:
         return event.seq >= self.start and event.seq not in self.done and self.takes(event.stream)
 
     @property
+    def lag(self) -> int:
+        outcomes = sum(self.counts[outcome] for outcome in OUTCOMES)
+        return self.counts["routed"] + self.counts["replayed"] - outcomes
+
+    @property
     def position(self) -> int:
         position = self.start
         while position in self.done:
@@ -145,6 +150,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.next_seq += 1
         self.totals[stream] = self.totals.get(stream, 0) + len(lines)
         for sink in self.sinks.values():
+            if sink.takes(stream) and not sink.lag:
+                sink.start = first  # whatever was for others is passed over
             sink.counts["routed"] += len(lines) * sink.takes(stream)
         return len(lines), first, self.next_seq - 1
 

@@ -5,13 +5,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from buffer_kit import drain, line, numbered, opened, other_connection, read, rest, rows
+from buffer_kit import block, drain, line, numbered, opened, other_connection, read, rest, rows
 
 from forebay.buffer import (
     BufferFull,
     BufferOptions,
     Damage,
-    Entry,
     Outcome,
     Receipt,
     Store,
@@ -28,10 +27,6 @@ KEPT = 600 * PAGE_SIZE
 @pytest.fixture
 def small(options: BufferOptions) -> BufferOptions:
     return options.model_copy(update={"max_bytes": MIB})
-
-
-def block(number: int, size: int = 100_000) -> Entry:
-    return Entry("s", line(number, size), 1)
 
 
 async def settle_all(store: Store, sink: str = "all") -> None:

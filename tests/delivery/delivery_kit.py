@@ -49,11 +49,14 @@ class Place:
     clock: ManualClock
     script: deque[Scripted] = field(default_factory=deque)
     policy: Policy = lambda _: None
+    identified: bool = True
     sent: list[Sent] = field(default_factory=list)
     stored: list[bytes] = field(default_factory=list)
     hanging: int = 0
     under_way: int = 0
     most_under_way: int = 0
+    open_failures: int = 0
+    """So many times `open` fails."""
     opened: int = 0
     closed: int = 0
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,10 +107,14 @@ class ScriptedSink(Sink):
     def __init__(self, place: Place, context: Context, limits: Limits | None = None) -> None:
         super().__init__(place, context)
         self.limits = limits or Limits()
+        self.identified = place.identified
         self._place = place
 
     async def open(self) -> None:
         self._place.opened += 1
+        if self._place.open_failures:
+            self._place.open_failures -= 1
+            raise OSError(13, "Permission denied")
 
     async def send(self, batch: Batch) -> None:
         await self._place.take(batch)
@@ -251,7 +258,10 @@ class World:
 
     def _at_rest(self) -> bool:
         running = [sink for sink in self.sinks.values() if not sink.task.done()]
-        tasks = sum(1 + sink.pipeline.status().in_flight for sink in running)
+        # A pipeline that drains waits for its sends, not for the clock.
+        tasks = sum(
+            (not sink.pipeline.draining.is_set()) + sink.pipeline.status().in_flight for sink in running
+        )
         hanging = sum(sink.place.hanging for sink in running)
         return tasks == self.clock.waiting + hanging
 

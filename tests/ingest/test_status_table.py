@@ -197,6 +197,12 @@ BOTH = [
     (405, request(method=b"PUT", content_type=b"x/y", headers=(b"Authorization: Bearer t",))),
     (411, request(b"", length=False, headers=(b"Authorization: Bearer t",))),
     (415, request(b"{", content_type=b"x/y", headers=(b"Authorization: Bearer t",))),
+    (
+        415,
+        request(
+            headers=(b"Authorization: Bearer t", b"ce-specversion: 9", b"Content-Encoding: br")
+        ),
+    ),
     (400, request(b"{", headers=(b"Authorization: Bearer t", b"Content-Encoding: gzip"))),
 ]
 

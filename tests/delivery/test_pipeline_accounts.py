@@ -1,0 +1,135 @@
+"""Failure mode 13: silent loss. Whatever happens, the accounts agree, from the metrics alone; and
+when the trouble is over, every event is where it should be.
+"""
+
+import random
+from pathlib import Path
+
+import pytest
+from delivery_kit import HANG, Place, Scripted, World
+
+from forebay.buffer import Selection
+from forebay.sinks import Batch, Hold, Limits, Quota, Rejected, Retry, TooLarge, Unit
+
+STEPS = 120
+STREAMS = ("a", "b.x", "b.y")
+
+
+class Weather:
+    """What a place answers, at random but from a seed; poison is refused in any weather."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self.fair = False
+
+    def __call__(self, batch: Batch) -> Scripted:
+        poison = [row for row, event in enumerate(batch.events) if b'"poison"' in event]
+        if not self.fair and self._chance.random() < 0.5:
+            return self._chance.choice(
+                [
+                    Retry("HTTP 503", status=503) if poison else HANG,
+                    Retry("reset", ambiguous=True),
+                    Retry("HTTP 429", after=self._chance.uniform(0, 90), throttled=True),
+                    Hold("HTTP 404"),
+                    TooLarge("HTTP 413") if len(batch) > 3 else RuntimeError("a fault"),
+                ]
+            )
+        if poison:
+            named = poison if self._chance.random() < 0.5 else None
+            return Rejected("HTTP 400", rows=named)
+        return None
+
+
+class Scenario:
+    """Two sinks with different streams and order, and everything that may happen to them."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.chance = random.Random(seed)  # noqa: S311  not a secret
+        self.posted: dict[str, list[bytes]] = {"s": [], "t": []}
+        self.weather = Weather(self.chance)
+        self.count = 0
+
+    async def begin(self) -> None:
+        quotas = (Quota("posts", Unit.REQUESTS, 20, 60.0), Quota("rows", Unit.EVENTS, 500, 600.0))
+        strict = await self.world.add(
+            "s", batch={"max_events": 12, "linger": 1}, limits=Limits(quotas=quotas)
+        )
+        loose = await self.world.add(
+            "t", streams=("b.*",), order="none", max_in_flight=4, batch={"max_events": 5}
+        )
+        strict.policy = loose.policy = self.weather
+
+    async def post(self) -> None:
+        stream, count = self.chance.choice(STREAMS), self.chance.randint(1, 30)
+        events = []
+        for _ in range(count):
+            self.count += 1
+            kind = b"poison" if self.chance.random() < 0.03 else b"n"
+            events.append(b'{"%s":%d}' % (kind, self.count))
+        await self.world.post(*events, stream=stream)
+        self.posted["s"] += events
+        self.posted["t"] += events if stream != "a" else []
+
+    async def step(self) -> None:
+        world, chance = self.world, self.chance
+        match chance.choice(
+            ["post"] * 4 + ["run"] * 4 + ["release"] * 2
+            + ["restart", "reopen", "probe", "pause", "resume", "replay"]
+        ):  # fmt: skip
+            case "post":
+                await self.post()
+            case "run":
+                await world.run(chance.choice((0.5, 5.0, 40.0)), after=world.check_accounts)
+            case "release":
+                self.place().release()
+            case "restart":
+                await world.restart(chance.choice(("s", "t")))
+            case "reopen":
+                await world.reopen()
+            case "replay":
+                await world.store.replay(Selection(sink=chance.choice(("s", "t"))))
+            case verb:
+                getattr(world.pipelines[chance.choice(("s", "t"))], verb)()
+        await world.idle()
+        world.check_accounts()
+
+    def place(self) -> Place:
+        return self.world.sinks[self.chance.choice(("s", "t"))].place
+
+    async def end(self) -> None:
+        """The trouble is over: let everything arrive."""
+        self.weather.fair = True
+        for name, sink in self.world.sinks.items():
+            sink.place.release()
+            self.world.pipelines[name].resume()
+        await self.world.drained("s")
+        await self.world.drained("t")
+
+    async def check(self) -> None:
+        self.world.check_accounts()
+        letters = await self.world.store.dead_letters(Selection(), 10_000)
+        for name, posted in self.posted.items():
+            stored = self.world.sinks[name].place.stored
+            dead = [letter.event for letter in letters if letter.sink == name]
+            assert sorted(dead) == sorted(event for event in posted if b"poison" in event)
+            assert set(stored) == {event for event in posted if b"poison" not in event}
+            state = self.world.state(name)
+            assert state.routed == len(posted)
+            assert state.delivered + len(dead) == len(posted)
+            assert state.dead_lettered == len(dead) + state.replayed
+            assert state.dead_letters == len(dead)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_happens_every_event_is_delivered_or_a_dead_letter(
+    tmp_path: Path, seed: int
+):
+    chance = random.Random(-seed)  # noqa: S311  not a secret
+    async with World(tmp_path, random=chance.random) as world:
+        scenario = Scenario(world, seed)
+        await scenario.begin()
+        for _ in range(STEPS):
+            await scenario.step()
+        await scenario.end()
+        await scenario.check()
