@@ -7,6 +7,7 @@ checkpoint  copies the WAL into the file
 
 import sqlite3
 from dataclasses import replace
+from itertools import zip_longest
 from math import inf
 from typing import Final
 
@@ -21,15 +22,16 @@ _VACUUM_FROM: Final = 256
 """Free pages that are kept for the next events rather than given back."""
 
 _OLDEST = """
-    SELECT first_seq, events, streams.name, length(data)
+    SELECT first_seq, CAST(events AS INTEGER), streams.name, length(data)
     FROM segments JOIN streams ON streams.id = segments.stream
     WHERE first_seq < ? ORDER BY first_seq LIMIT ?
 """
 _FIRST = """
-    SELECT first_seq, received_at, events, streams.name,
+    SELECT first_seq, CAST(received_at AS REAL), CAST(events AS INTEGER), streams.name,
            length(data) + coalesce(length(attributes), 0)
     FROM segments JOIN streams ON streams.id = segments.stream ORDER BY first_seq LIMIT 1
 """
+_SECOND = "SELECT coalesce(min(first_seq), ?) FROM segments WHERE first_seq > ?"
 _DELETE = "DELETE FROM segments WHERE first_seq <= ?"
 
 
@@ -37,11 +39,13 @@ def trim(transaction: Transaction, below: int) -> bool:
     """Delete one bite of segments that end below seq `below`; whether there may be more."""
     last, size, bitten = None, 0, 0
     rows = transaction.database.execute(_OLDEST, (below, _BITE_SEGMENTS)).fetchall()
-    for first_seq, events, stream, length in rows:
-        if first_seq + events > below or size > _BITE_BYTES:
+    following = [row[0] for row in rows[1:]]
+    for (first_seq, events, stream, length), next_seq in zip_longest(rows, following):
+        end = min(first_seq + events, next_seq or below + 1)  # whatever a damaged count says
+        if end > below or size > _BITE_BYTES:
             break
         last, size, bitten = first_seq, size + length, bitten + 1
-        transaction.removed(stream, events)
+        transaction.removed(stream, end - first_seq)
     if last is None:
         return False
     transaction.database.execute(_DELETE, (last,))
@@ -59,7 +63,9 @@ def give_up_oldest(transaction: Transaction, outcome: Outcome, before: float = i
     if row is None or row[1] > before:
         return 0
     first, _, events, stream, length = row
-    last = first + events - 1
+    # A damaged count must not take the cursors further than this segment.
+    second = transaction.database.execute(_SECOND, (transaction.next_seq, first)).fetchone()[0]
+    last = min(first + events, second) - 1
     for name, sink in transaction.sinks().items():
         waiting = sink.cursor.open_events(first, last) if sink.takes_at(stream, first) else 0
         # Nothing older is left, so the cursor may go past all of it: no gap remains below.

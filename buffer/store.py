@@ -87,7 +87,7 @@ class Store:
         db.prepare(self.options.path)
         self._lock.acquire()
         try:
-            self._ledger = await asyncio.to_thread(self._writer.start)
+            self._ledger = await asyncio.to_thread(self._writer.open)
             self._connection = await aiosqlite.connect(
                 db.reader_uri(self.options.path), uri=True, isolation_level=None
             )
@@ -100,6 +100,7 @@ class Store:
                 f"cannot open {self.options.path}: {db.describe(error)}"
             ) from error
         self._ended = None
+        self._writer.start()
 
     async def close(self) -> None:
         """Write what waits, and let go of the file. What is asked from now on is refused."""

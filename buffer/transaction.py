@@ -29,8 +29,10 @@ _REPLACE_SINK = f"""
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SELECT_SINKS = f"SELECT {_SINK_COLUMNS} FROM sinks"
+# The casts are for damaged columns.
+_OLDEST_AT = "SELECT CAST(received_at AS REAL) FROM segments ORDER BY first_seq LIMIT 1"
 _SEGMENTS = """
-    SELECT name, first_seq, events
+    SELECT name, first_seq, CAST(events AS INTEGER)
     FROM segments JOIN streams ON streams.id = segments.stream
     WHERE first_seq >= coalesce((SELECT max(first_seq) FROM segments WHERE first_seq <= ?), 0)
         AND first_seq <= ?
@@ -220,5 +222,5 @@ def load(database: sqlite3.Connection) -> Ledger:
 
 def oldest_at(database: sqlite3.Connection) -> float:
     """When the oldest stored event came; 0 without any."""
-    row = database.execute("SELECT received_at FROM segments ORDER BY first_seq LIMIT 1").fetchone()
-    return row[0] if row else 0.0
+    row = database.execute(_OLDEST_AT).fetchone()
+    return row[0] or 0.0 if row else 0.0

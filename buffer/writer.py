@@ -61,7 +61,10 @@ class _Stop:
 
 
 class Writer:
-    """Runs from `start` to `stop`; `publish` is called on its thread after each group."""
+    """Runs from `start` to `stop`; `publish` is called on its thread after each group.
+
+    `open` comes before, so that its ledger is in place before the first change to it is published.
+    """
 
     def __init__(
         self,
@@ -86,20 +89,24 @@ class Writer:
 
     # ── from the event loop ──────────────────────────────────────────────────────────────────
 
-    def start(self) -> Ledger:
-        """Open the file and begin. Blocks; raises sqlite3.Error or a BufferFault."""
+    def open(self) -> Ledger:
+        """Open the file. Blocks; raises sqlite3.Error or a BufferFault."""
         self._open()
-        ledger = self._copy()
+        return self._copy()
+
+    def start(self) -> None:
+        """Begin to write."""
         self._thread.start()
-        return ledger
 
     def submit(self, operations: list[Operation]) -> None:
         """Put operations in line; they are written in this order."""
         self._queue.put(operations)
 
     def stop(self) -> None:
-        """Write what is in line, and end, if it was started. Blocks."""
-        if self._thread.ident is not None:
+        """Write what is in line, and end. Blocks."""
+        if self._thread.ident is None:
+            self._abandon()
+        else:
             self._queue.put(_Stop())
             self._thread.join()
 

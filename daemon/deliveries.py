@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from forebay.buffer import BufferFault
 from forebay.daemon.delivery.options import Start
 from forebay.daemon.delivery.pipeline import Pipeline
 from forebay.daemon.delivery.surroundings import Surroundings
@@ -82,7 +83,7 @@ class Deliveries:
             await asyncio.gather(*late, return_exceptions=True)
         # What was settled must be in the ledger before anybody reads on from there. A disk that
         # refuses writes must not keep the daemon from ending.
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, BufferFault):
             async with asyncio.timeout(seconds):
                 await self._around.store.flush()
         for name in names:
@@ -97,13 +98,26 @@ class Deliveries:
 
     async def _keep_running(self, name: str) -> None:
         """A fault in one pipeline stops that one for a moment, and no other."""
-        while not self.pipelines[name].draining.is_set():
-            pipeline = self.pipelines[name]
+        pipeline = self.pipelines[name]
+        while not pipeline.draining.is_set():
             try:
                 await pipeline.run()
             except Exception:  # noqa: BLE001  the bulkhead: whatever it was, it stays in here
                 self._log.exception("sink.crashed", sink=name)
-                await self._around.clock.wait(pipeline.draining, _RESTART_SECONDS)
-                await self._around.store.flush()
-                if not pipeline.draining.is_set():
-                    self.pipelines[name] = self._build(name)
+                await self._renew(name, pipeline.draining)
+                pipeline = self.pipelines[name]
+
+    async def _renew(self, name: str, draining: asyncio.Event) -> None:
+        """Build a new pipeline after a moment, as often as it takes, or until draining begins."""
+        while not await self._around.clock.wait(draining, _RESTART_SECONDS):
+            try:
+                await self._around.store.flush()  # or it would read again what is settled
+                pipeline = self._build(name)
+            except Exception:  # noqa: BLE001  likewise
+                self._log.exception("sink.crashed", sink=name)
+                continue
+            if self.pipelines[name].status().paused:
+                pipeline.pause()
+            if not draining.is_set():
+                self.pipelines[name] = pipeline
+            return

@@ -63,6 +63,13 @@ class Part:
     def last_seq(self) -> int:
         return self.first_seq + self.count - 1
 
+    def singles(self) -> Iterator[Part]:
+        """Each event as a part of its own."""
+        attributes = self.attributes or (None,) * self.count
+        for row, event in enumerate(self.payload.split(b"\n")):
+            own = None if attributes[row] is None else (attributes[row],)
+            yield Part(self.stream, self.first_seq + row, 1, self.received_at, event, own)
+
     def cut(self, start: int, stop: int) -> Part:
         """The events from index `start` up to `stop`."""
         if start == 0 and stop == self.count:
@@ -117,6 +124,11 @@ class Batch:
     def events(self) -> Sequence[bytes]:
         """Each event's bytes."""
         return self.ndjson().split(b"\n")
+
+    @cached_property
+    def singles(self) -> Sequence[Part]:
+        """Each event as a part of its own; for who needs many of them one by one."""
+        return [single for part in self.parts for single in part.singles()]
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """The stretches of consecutive `seq`s, as pairs of first and last."""

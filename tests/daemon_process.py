@@ -29,7 +29,6 @@ def write_config(directory: Path, **tables: Table) -> Path:
         "ingest": {"listen": "127.0.0.1:0", "socket": socket},
         "admin": {"listen": "127.0.0.1:0"},
         "buffer": {"path": str(directory / "buffer.db")},
-        "log": {"level": "debug"},
     }
     top = {key: value for key, value in tables.items() if not isinstance(value, Mapping)}
     merged = base | {

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 from forebay.sinks.units import Duration
 
@@ -93,8 +93,14 @@ class DeliveryOptions(BaseModel):
         description="`strict`: in the order of `seq`, one batch in flight. `none`: several at "
         "once, as many as the sink takes well, up to `max_in_flight`.",
     )
+    partition_by: str = Field(
+        default="",
+        description="A field (dots lead into objects): events with the same value stay in order, "
+        'others may overtake each other, in up to `max_in_flight` lanes. "" does not partition.',
+    )
     max_in_flight: Annotated[int, Field(ge=1)] = Field(
-        default=16, description='With `order = "none"`: the most batches in flight.'
+        default=16,
+        description='With `order = "none"` or `partition_by`: the most batches in flight.',
     )
     timeout: Annotated[Duration, Field(gt=timedelta(0))] = Field(
         default=timedelta(seconds=30), description="How long one send may take."
@@ -104,3 +110,9 @@ class DeliveryOptions(BaseModel):
     breaker: BreakerOptions = Field(
         default_factory=BreakerOptions, description="When sends stop, and when they probe."
     )
+
+    @model_validator(mode="after")
+    def _one_order(self) -> Self:
+        if self.partition_by and self.order is Order.NONE:
+            raise ValueError('partition_by keeps an order: leave order = "none" out')
+        return self

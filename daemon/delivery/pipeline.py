@@ -20,6 +20,7 @@ from forebay.daemon.delivery.batcher import Batcher
 from forebay.daemon.delivery.breaker import State
 from forebay.daemon.delivery.dispatch import Dispatch
 from forebay.daemon.delivery.gate import Gate
+from forebay.daemon.delivery.lanes import Lanes
 from forebay.daemon.delivery.options import DeliveryOptions, Order
 from forebay.daemon.delivery.surroundings import Surroundings
 from forebay.daemon.delivery.window import Window
@@ -54,7 +55,11 @@ class Pipeline:
         self._store, self._clock = around.store, around.clock
         self._batcher = Batcher(options.batch)
         self._gate = Gate(options.retry, options.breaker, sink.limits, around.random)
-        self._window = Window(1 if options.order is Order.STRICT else options.max_in_flight)
+        in_order = options.order is Order.STRICT or sink.ordered
+        self._window = Window(1 if in_order else options.max_in_flight)
+        self._lanes = (
+            Lanes(options.partition_by, options.max_in_flight) if options.partition_by else None
+        )
         self._dispatch = Dispatch(name, sink, options, around, gate=self._gate, window=self._window)
         self._reader = around.store.reader(name)
         self._wake = around.store.arrival(name)
@@ -111,7 +116,7 @@ class Pipeline:
 
     async def _deliver(self, work: Work) -> None:
         try:
-            await self._dispatch.deliver(work)
+            await self._deliver_lanes(work)
         finally:
             if work.letters:
                 await self._store.flush()  # or they would be read again
@@ -119,6 +124,14 @@ class Pipeline:
             self._works.discard(work)
             self._window.end()
             self._wake.set()
+
+    async def _deliver_lanes(self, work: Work) -> None:
+        if self._lanes is None or work.letters:
+            await self._dispatch.deliver(work)
+            return
+        async with asyncio.TaskGroup() as group:
+            for lane in await asyncio.to_thread(self._lanes.split, work):
+                group.create_task(self._dispatch.deliver(lane))
 
     # ── what comes next ──────────────────────────────────────────────────────────────────────
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from forebay.buffer import DeadLetter, Outcome, Store
 from forebay.daemon.clock import Clock
-from forebay.daemon.delivery.work import Work
+from forebay.daemon.delivery.work import Chunk, Work
 from forebay.sinks import Answer
 
 
@@ -20,6 +20,9 @@ class Settlement:
         """The sink stored all of it."""
         if work.letters:
             self._store.settle_replayed(self._sink, delivered=work.letters)
+        elif work.chunk is not None:
+            work.chunk.delivered += work.batch.count
+            self._done(work.chunk, work)
         else:
             outcomes = {Outcome.DELIVERED: work.batch.count, **_repeated(work)}
             self._store.settle(self._sink, work.first, work.last, outcomes)
@@ -29,6 +32,10 @@ class Settlement:
         letters = [self._letter(work, row, answer) for row in range(work.batch.count)]
         if work.letters:
             self._store.settle_replayed(self._sink, refused=letters)
+        elif work.chunk is not None:
+            for letter in letters:
+                self._bury(letter)
+            self._done(work.chunk, work)
         else:
             outcomes = {Outcome.DEAD_LETTERED: len(letters), **_repeated(work)}
             self._store.settle(self._sink, work.first, work.last, outcomes, letters)
@@ -44,8 +51,9 @@ class Settlement:
             if work.letters:
                 self._store.settle_replayed(self._sink, refused=[letter])
             else:
-                outcomes = {Outcome.DEAD_LETTERED: 1}
-                self._store.settle(self._sink, letter.seq, letter.seq, outcomes, [letter])
+                self._bury(letter)
+        if work.chunk is not None:
+            work.chunk.left -= work.batch.count - rest.batch.count
         return rest
 
     def still_wanted(self, work: Work) -> bool:
@@ -54,8 +62,24 @@ class Settlement:
             return True
         return not self._store.sink(self._sink).cursor.covers(work.first, work.last)
 
+    def _bury(self, letter: DeadLetter) -> None:
+        """One event alone, in the midst of others."""
+        outcomes = {Outcome.DEAD_LETTERED: 1}
+        self._store.settle(self._sink, letter.seq, letter.seq, outcomes, [letter])
+
+    def _done(self, chunk: Chunk, lane: Work) -> None:
+        """Settle the whole stretch when the last lane is done."""
+        chunk.left -= lane.batch.count
+        chunk.repeated += lane.repeats * lane.batch.count
+        if not chunk.left:
+            outcomes = {
+                Outcome.DELIVERED: chunk.delivered,
+                Outcome.POSSIBLE_DUPLICATE: chunk.repeated,
+            }
+            self._store.settle(self._sink, chunk.first, chunk.last, outcomes)
+
     def _letter(self, work: Work, row: int, answer: Answer) -> DeadLetter:
-        part = work.batch.cut(row, row + 1).parts[0]
+        part = work.batch.singles[row]
         return DeadLetter(
             sink=self._sink,
             stream=part.stream,

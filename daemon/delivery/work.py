@@ -13,6 +13,17 @@ from forebay.buffer import DeadLetter, Reading
 from forebay.sinks import Batch, Part
 
 
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """A stretch of the log whose events travel in several lanes, and how many are not done."""
+
+    first: int
+    last: int
+    left: int
+    delivered: int = 0
+    repeated: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
     """`first` to `last` holds the batch's events and nothing else for its sink.
@@ -26,6 +37,8 @@ class Work:
     first: int
     last: int
     letters: tuple[int, ...] = ()
+    chunk: Chunk | None = None
+    """What the work is a lane of: others' events lie between its own."""
     attempts: int = 0
     failures: int = 0
     """Attempts that count for `retry.max_attempts`: neither throttled nor held."""
@@ -49,16 +62,18 @@ class Work:
 
     def without(self, rows: Sequence[int]) -> "Work | None":
         """This work without the events of these indexes; None when nothing is left."""
-        pieces: list[Part] = []
-        start = 0
-        for row in [*sorted(set(rows)), self.batch.count]:
-            if start < row:
-                pieces += self.batch.cut(start, row).parts
-            start = row + 1
-        if not pieces:
-            return None
-        letters = tuple(id_ for row, id_ in enumerate(self.letters) if row not in set(rows))
-        return replace(self, batch=Batch(self.batch.origin, tuple(pieces)), letters=letters)
+        bad = set(rows)
+        left = [row for row in range(self.batch.count) if row not in bad]
+        return self._only(left) if left else None
+
+    def lane(self, rows: Sequence[int], chunk: Chunk) -> "Work":
+        """The events of these indexes, in a lane of their own."""
+        return replace(self._only(rows), chunk=chunk)
+
+    def _only(self, rows: Sequence[int]) -> "Work":
+        parts = tuple(self.batch.singles[row] for row in rows)
+        letters = tuple(self.letters[row] for row in rows) if self.letters else ()
+        return replace(self, batch=Batch(self.batch.origin, parts), letters=letters)
 
     def again(self, *, ambiguous: bool = False, failed: bool = False) -> "Work":
         """This work after a send that did not succeed."""

@@ -87,7 +87,7 @@ class Numbers:
 
     def is_usable(self, number: int) -> bool:
         """Whether nothing is known because of which the service may take it for an old one."""
-        return self._seen is not None and number > self._highest 
+        return self._seen is not None and number > self._highest and number >= self._sent
 
     def sending(self, number: int) -> Mapping[str, str]:
         """The header of a POST that is about to be sent. It is in doubt until `answered`."""

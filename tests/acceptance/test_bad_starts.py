@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -62,6 +63,16 @@ async def test_a_buffer_that_is_a_directory(tmp_path: Path) -> None:
 async def test_a_buffer_that_may_not_be_written(tmp_path: Path) -> None:
     path = "/proc/forebay/buffer.db"  # where even root can make no directory
     assert path in reason(await command("run", "-c", buffer_at(tmp_path, path)))
+
+
+async def test_a_buffer_that_somebody_keeps_locked(tmp_path: Path) -> None:
+    path = tmp_path / "locked.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("BEGIN IMMEDIATE")
+        said = reason(await command("run", "-c", buffer_at(tmp_path, str(path))))
+    assert str(path) in said
+    assert "locked" in said
 
 
 def buffer_at(directory: Path, path: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from daemon_process import Answer, Daemon, post, tell, until, write_config
+from daemon_process import Answer, Daemon, ask, post, tell, until, write_config
 from patience import PATIENCE
 
 from forebay.sinks.powerbi.emulator import Emulator
@@ -53,6 +53,9 @@ async def test_a_daemon_that_stops_answers_503_and_stores_nothing(
     assert "stopping" in refused(await post(session, daemon, b'{"n": 2}'), 503)
     with pytest.raises(aiohttp.ClientConnectorError):
         await post(session, daemon, b'{"n": 3}')
+    unready = await ask(session, "GET", f"{daemon.admin}/readyz")
+    assert (unready.status, unready.json()["status"]) == (503, "failed")
+    assert (await ask(session, "GET", f"{daemon.admin}/healthz")).status == 200
     emulator.clear_faults()
     assert await daemon.ended() == 0, daemon.text
 
@@ -114,3 +117,14 @@ async def test_a_locked_file_answers_503_until_it_is_let_go(
     await emulator.until(lambda: len(emulator.rows("demo")) >= 2)
     assert await daemon.stop() == 0
     assert emulator.rows("demo") == [b'{"n": 1}', b'{"n": 4}']
+
+
+async def test_a_locked_file_does_not_keep_the_daemon_from_ending(
+    launch: Launch, emulator: Emulator, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, shutdown_timeout="200ms", sinks={"demo": sink(emulator)})
+    daemon = await launch(config)
+    with closing(sqlite3.connect(tmp_path / "buffer.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        refused(await post(session, daemon, b'{"n": 1}'), 503)
+        assert await daemon.stop() == 0, daemon.text

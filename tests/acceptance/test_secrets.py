@@ -83,6 +83,7 @@ def configuration(directory: Path, emulator: Emulator) -> Path:
         directory,
         ingest={"token": INGEST_TOKEN},
         admin={"token": ADMIN_TOKEN},
+        log={"level": "debug"},
         sinks={
             "push": {"type": "powerbi", **quick},
             "rows": {"type": "powerbi", **quick, **rows},

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 from buffer_kit import WallClock, line, numbered, opened
-from hypothesis import strategies as st
 
 from forebay.buffer import BufferOptions, DeadLetter, Outcome, Selection, Store
 

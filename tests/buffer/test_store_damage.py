@@ -4,12 +4,14 @@ The damage is done to the file while the log is closed, as a bad disk would.
 """
 
 import random
+from datetime import timedelta
 from pathlib import Path
 
 import aiosqlite
 import pytest
 from buffer_kit import (
     Event,
+    WallClock,
     block,
     damage_of,
     drain,
@@ -132,7 +134,7 @@ async def test_damage_to_any_column_is_found_and_counted_right(
     options: BufferOptions, first: int, change: str
 ) -> None:
     await three_segments(options)
-    damage(options.path, f"UPDATE segments SET {change} WHERE first_seq = ?", first)
+    damage(options.path, f"UPDATE segments SET {change} WHERE first_seq = ?", first)  # noqa: S608
     intact = [seq for seq in range(1, 13) if not first <= seq < first + 4]
     own = [seq for seq in intact if seq < 9]
     async with opened(options) as store:
@@ -217,3 +219,41 @@ async def test_a_log_that_cannot_be_read_at_all_is_unavailable_and_not_a_crash(
 
 async def _broken(path: Path) -> aiosqlite.Connection:
     return await aiosqlite.connect(path)
+
+
+@pytest.mark.parametrize("events", [1, 0, 9_000_000_000_000])
+async def test_a_damaged_count_that_nobody_reads_does_not_keep_the_log(
+    options: BufferOptions, events: int
+) -> None:
+    async with opened(options) as store:
+        await store.subscribe("some", ("s",), start_now=False)
+        for stream in ("s", "foreign", "s"):
+            await store.append(numbered(stream, 4))
+    damage(options.path, "UPDATE segments SET events = ? WHERE first_seq = 5", events)
+    async with opened(options) as store:
+        store.settle("some", 1, 10, {Outcome.DELIVERED: 6})
+        await store.tidy()
+        assert rows(options.path, "SELECT first_seq FROM segments") == [(9,)]
+        assert [event.seq for event in await drain(store, "some")] == [11, 12]
+        assert {name: one.stored for name, one in store.ledger.streams.items()} == {
+            "s": 4,
+            "foreign": 0,
+        }
+
+
+@pytest.mark.parametrize("events", [1, 9_000_000_000_000])
+async def test_a_damaged_count_that_expires_takes_nothing_else_with_it(
+    options: BufferOptions, events: int
+) -> None:
+    clock = WallClock()
+    aging = options.model_copy(update={"max_age": timedelta(hours=1)})
+    async with opened(aging, wall=clock) as store:
+        await store.subscribe("all", ("*",), start_now=False)
+        await store.append(numbered("s", 4))
+        clock.now += 1800
+        await store.append(numbered("s", 4))
+    damage(options.path, "UPDATE segments SET events = ? WHERE first_seq = 1", events)
+    async with opened(aging, wall=clock) as store:
+        clock.now += 1800
+        await store.tidy()
+        assert [event.seq for event in await drain(store, "all")] == [5, 6, 7, 8]

@@ -53,7 +53,9 @@ async def test_a_reader_goes_on_with_what_comes_later(options: BufferOptions) ->
         assert [event.seq for event in await rest(reader)] == [3, 4]
 
 
-async def test_a_sink_for_which_nothing_waited_need_not_go_through_what_was_for_others(options: BufferOptions) -> None:
+async def test_a_sink_for_which_nothing_waited_need_not_go_through_what_was_for_others(
+    options: BufferOptions,
+) -> None:
     async with opened(options) as store:
         await store.subscribe("all", ("*",), start_now=False)
         await store.subscribe("orders", ("orders",), start_now=False)

@@ -257,13 +257,17 @@ class World:
         raise AssertionError("the pipelines never came to rest")
 
     def _at_rest(self) -> bool:
+        """Whether each task waits for the clock, for a sink that hangs, or for its own tasks."""
         running = [sink for sink in self.sinks.values() if not sink.task.done()]
-        # A pipeline that drains waits for its sends, not for the clock.
-        tasks = sum(
-            (not sink.pipeline.draining.is_set()) + sink.pipeline.status().in_flight for sink in running
+        in_flight = [sink.pipeline.status().in_flight for sink in running]
+        tasks = len(asyncio.all_tasks()) - 1
+        lanes = tasks - len(running) - sum(in_flight)
+        parents = sum(
+            flying > 0 and sink.pipeline.draining.is_set()
+            for sink, flying in zip(running, in_flight, strict=True)
         )
-        hanging = sum(sink.place.hanging for sink in running)
-        return tasks == self.clock.waiting + hanging
+        waiting = self.clock.waiting + sum(sink.place.hanging for sink in running)
+        return tasks == waiting + parents + (lanes > 0)
 
     def _activity(self) -> tuple[int, int, int]:
         sends = sum(len(sink.place.sent) for sink in self.sinks.values())

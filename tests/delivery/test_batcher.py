@@ -15,9 +15,7 @@ LINGER = 2.0
 
 def batcher(events: int = 10, size: int = 1000) -> Batcher:
     return Batcher(
-        BatchOptions(
-            max_events=events, max_bytes=ByteSize(size), linger=timedelta(seconds=LINGER)
-        )
+        BatchOptions(max_events=events, max_bytes=ByteSize(size), linger=timedelta(seconds=LINGER))
     )
 
 

@@ -1,8 +1,10 @@
 """All pipelines together: what breaks in one stays in it, and draining ends in time."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -129,6 +131,7 @@ async def test_draining_cuts_off_a_send_that_hangs_and_waits_for_nobody_else(
         await turns(world)
         assert hung.hanging == 1
         await deliveries.drain(1e-3)
+        await world.store.flush()
         assert hung.hanging == 0
         assert {place.closed for place in registered.places.values()} == {1}
         assert hung.stored == []
@@ -145,3 +148,57 @@ async def test_draining_while_a_crashed_pipeline_waits_returns_at_once(
         await deliveries.drain(3600)
         assert world.clock.now == now
         assert registered.places["s"].opened == 1
+
+
+async def test_draining_ends_although_the_disk_refuses_writes(
+    world: World, registered: type[Registered]
+):
+    """Failure mode 15: or SIGTERM is not obeyed on a full disk."""
+    async with running(world, "s") as deliveries:
+        await world.post(b"{}")
+        await turns(world)
+        with closing(sqlite3.connect(world.store.options.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # as another process that writes
+            async with asyncio.timeout(30):  # bounds what would never end
+                await deliveries.drain(1e-3)
+            other.execute("ROLLBACK")
+    assert registered.places["s"].closed == 1
+
+
+async def test_draining_ends_although_the_buffer_is_gone(
+    tmp_path: Path, registered: type[Registered]
+):
+    """Or what stands after it in the shutdown is never reached."""
+    async with World(tmp_path) as world, running(world, "s") as deliveries:
+        await world.post(b"{}")
+        await turns(world)
+        await world.store.close()
+        await deliveries.drain(1e-3)
+    assert registered.places["s"].closed == 1
+
+
+async def test_a_changed_sink_goes_on_where_it_was_and_the_others_never_notice(
+    world: World, registered: type[Registered]
+):
+    async with asyncio.TaskGroup() as group:
+        deliveries = Deliveries(world.around)
+        for name in ("changed", "same", "gone"):
+            registered.places[name] = Place(world.clock)
+        slow, quick = options(batch={"linger": 60}), options(batch={"linger": 0})
+        before = {name: SinkSettings("scripted", slow, Options()) for name in registered.places}
+        await deliveries.apply(before, group, 1e-3)
+        await world.post(*numbered(3))
+        await turns(world)
+        same = deliveries.pipelines["same"]
+        after = before | {"changed": SinkSettings("scripted", quick, Options())}
+        del after["gone"]
+        applied = await deliveries.apply(after, group, 1e-3)
+        await turns(world)
+        assert (applied.added, applied.changed, applied.removed) == ((), ("changed",), ("gone",))
+        assert registered.places["changed"].stored == numbered(3)
+        assert deliveries.pipelines["same"] is same
+        assert registered.places["gone"].closed == 1
+        await next_try(world)
+        assert registered.places["same"].stored == numbered(3)
+        assert registered.places["same"].opened == 1
+        await deliveries.drain(1e-3)

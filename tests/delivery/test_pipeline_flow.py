@@ -134,9 +134,7 @@ async def test_a_send_under_way_ends_although_the_sink_is_paused(world: World):
 
 
 async def test_without_order_several_batches_are_under_way_up_to_the_most(world: World):
-    place = await world.add(
-        order="none", max_in_flight=3, batch={"max_events": 1, "linger": 0}
-    )
+    place = await world.add(order="none", max_in_flight=3, batch={"max_events": 1, "linger": 0})
     place.policy = lambda _: HANG
     await world.post(*numbered(40))
     while world.state().lag:

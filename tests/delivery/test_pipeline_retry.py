@@ -36,9 +36,7 @@ async def test_retry_after_zero_does_not_hammer_the_sink(world: World):
 
 async def test_without_a_time_it_backs_off_with_full_jitter(world: World):
     shares = (0.5, 0.25, 1.0, 0.0)
-    world.around = type(world.around)(
-        world.store, world.clock, world.metrics, in_turn(*shares)
-    )
+    world.around = type(world.around)(world.store, world.clock, world.metrics, in_turn(*shares))
     place = await world.add(batch=AT_ONCE, retry={"base": 1, "cap": 60}, breaker={"failures": 9})
     place.answers(*[Retry("no")] * 4)
     await world.post(b"{}")
@@ -234,8 +232,10 @@ async def test_rows_that_are_not_in_the_batch_do_not_stop_the_sink(world: World,
 
     def policy(batch: Batch) -> Exception | None:
         bad = b'{"n":1}' in batch.events
-        return Rejected("HTTP 400", rows=rows) if bad and len(batch) != 1 else (
-            Rejected("HTTP 400") if bad else None
+        return (
+            Rejected("HTTP 400", rows=rows)
+            if bad and len(batch) != 1
+            else (Rejected("HTTP 400") if bad else None)
         )
 
     place.policy = policy

@@ -154,6 +154,13 @@ def test_a_number_is_spelled_anew(number: bytes) -> None:
     assert decode_lines(event + b"\n", MAX).payload == event
 
 
+@pytest.mark.parametrize("bad", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"])
+def test_a_line_that_is_not_utf8_passes_among_clean_ones(bad: bytes) -> None:
+    events = decode_lines(b'{"a":"\xc3\xa9"}\n{"a":"%s"}\n{"b":1}' % bad, MAX)
+    assert events.payload == b'{"a":"\xc3\xa9"}\n{"b":1}'
+    assert [(fault.line, fault.error) for fault in events.faults] == [(2, "not valid UTF-8")]
+
+
 def test_a_clean_body_of_lines_is_copied() -> None:
     body = b'{"a": 1}\n{"b": 2}'
     assert decode_lines(body, MAX).payload is body

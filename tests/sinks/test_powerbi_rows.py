@@ -186,6 +186,8 @@ def test_every_bad_row_is_named_with_its_row_seq_column_and_path():
         "row 1 (seq 101), column 'Amount' from order.amount: \"a\" is no Int64"
     )
     assert raised.value.reason.endswith("; and 1 rows more")
+    own = [raised.value.reason_of(row).partition(" is no ")[0] for row in raised.value.rows]
+    assert own == [f"column 'Amount' from order.amount: \"{text}\"" for text in "abcd"]
 
 
 def test_events_that_cannot_be_read_do_not_take_the_others_along():
@@ -195,6 +197,9 @@ def test_events_that_cannot_be_read_do_not_take_the_others_along():
     with pytest.raises(Rejected, match=r"row 1 \(seq 2\), the event cannot be read") as raised:
         rows({"A": "a"}, what)
     assert raised.value.rows == [1, 2, 4, 5]
+    reasons = [raised.value.reason_of(row) for row in raised.value.rows]
+    assert all(reason.startswith("the event cannot be read: ") for reason in reasons)
+    assert len(set(reasons)) == 4
     deep = b'{"a":%b1%b}' % (b"[" * 100_000, b"]" * 100_000)
     with pytest.raises(Rejected, match="the event cannot be read"):
         rows({"A": "a"}, batch(deep))

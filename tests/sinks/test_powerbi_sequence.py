@@ -195,6 +195,13 @@ async def test_another_writer_who_is_ahead_makes_nobody_lose_rows(
         assert rows(there.emulator) == [1, 1000, 2, 3]
 
 
+async def test_a_batch_out_of_its_order_is_not_dropped_for_its_low_number(context: Context):
+    async with table(context) as there, there.sink() as sink:
+        await sink.send(events(4, 5))
+        await sink.send(events(1, 3))
+        assert rows(there.emulator) == [4, 5, 1, 2, 3]
+
+
 async def test_replayed_dead_letters_carry_no_number(context: Context):
     async with (
         scripted(NEW_TOKEN) as entra,
@@ -254,6 +261,20 @@ async def test_pieces_of_a_split_batch_are_stored_once_though_answers_get_lost(
         assert await deliver(sink, events(41, 50)) == []
         assert refused == [b'{"n":13}']
         assert rows(there.emulator) == [n for n in range(1, 51) if n != 13]
+    assert caplog.records == []
+
+
+async def test_poison_costs_one_request_more_than_without_numbers(
+    context: Context, caplog: pytest.LogCaptureFixture
+):
+    async with table(context) as there, there.sink() as sink:
+        there.emulator.fault("poison", match={"n": 2})
+        with pytest.raises(Rejected):
+            await sink.send(events(1, 2))
+        assert there.emulator.requests.row_requests == 1
+        with pytest.raises(Rejected):
+            await sink.send(events(2, 2))
+        assert there.emulator.requests.row_requests == 3
     assert caplog.records == []
 
 
@@ -347,6 +368,19 @@ async def test_an_outage_is_no_reason_to_send_what_may_be_stored(context: Contex
             ) as not_now:
                 await sink.send(events(1, 1))
             assert (not_now.value.after, not_now.value.ambiguous) == (7.0, False)
+        await sink.send(events(1, 1))
+        assert rows(there.emulator) == [1]
+
+
+async def test_a_doubt_outlives_what_is_posted_in_spite_of_it(context: Context):
+    async with table(context, "ignore") as there, there.sink() as sink:
+        there.emulator.fault("drop_answer", count=1)
+        await lost(sink, events(1, 1))
+        there.emulator.fault("status", endpoint="other", status=503, count=5)
+        there.emulator.fault("status", status=429, count=1)
+        for _ in range(5):
+            with pytest.raises(Retry):
+                await sink.send(events(1, 1))
         await sink.send(events(1, 1))
         assert rows(there.emulator) == [1]
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.sinks import Batch, Part
+from forebay.sinks import Batch, Hold, Part, Rejected, Sink
+from forebay.sinks.registry import SINKS
 
 SIZES = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), min_size=1, max_size=6)
 
@@ -59,3 +60,19 @@ def test_an_empty_or_impossible_piece_is_refused(start: int, stop: int):
 def test_an_uncut_part_is_not_copied():
     part = build([(3, 0)]).parts[0]
     assert part.cut(0, 3) is part
+
+
+def test_each_rejected_row_has_its_own_reason_and_any_other_the_common_one():
+    answer = Rejected("row 4, …", rows={4: "no number", 1: "no date"}, status=400)
+    assert answer.rows == [1, 4]
+    assert [answer.reason_of(row) for row in (1, 2, 4)] == ["no date", "row 4, …", "no number"]
+    assert (answer.reason, answer.status) == ("row 4, …", 400)
+    assert Rejected("HTTP 400", rows=[0]).reason_of(0) == "HTTP 400"
+    assert Rejected("HTTP 400").rows is None
+    assert Hold("HTTP 404").reason_of(7) == "HTTP 404"
+
+
+def test_a_sink_that_says_nothing_of_identity_and_order_needs_neither():
+    assert (Sink.identified, Sink.ordered) == (False, False)
+    assert [name for name, sink in SINKS.items() if sink.identified] == ["http"]
+    assert not any(sink.ordered for sink in SINKS.values())
