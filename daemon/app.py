@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from forebay.buffer import BufferFault, BufferUnavailable, CommitStats, Store, wal_reset_safe
 from forebay.daemon.admin.api import Api
 from forebay.daemon.admin.server import AdminServer
+from forebay.daemon.admin.sinks import SinkApi
 from forebay.daemon.clock import SystemClock
 from forebay.daemon.collector import StateCollector
 from forebay.daemon.deliveries import Deliveries
@@ -183,8 +184,11 @@ class Daemon:
             registry=self._registry,
             status=self._status.to_json,
             unready=self._unready,
-            pipelines=lambda: self._deliveries.pipelines,
+            sinks=SinkApi(self._store, lambda: self._deliveries.pipelines, self._reload_now),
         )
+
+    async def _reload_now(self) -> dict[str, list[str]]:
+        return await self._reload()
 
     def _unready(self) -> str | None:
         if self._store.fault is not None:

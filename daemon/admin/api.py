@@ -1,6 +1,6 @@
 """The admin plane's paths."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -10,7 +10,7 @@ from prometheus_client.exposition import choose_encoder
 
 from forebay.daemon.admin.guard import failure, guard
 from forebay.daemon.admin.options import AdminOptions
-from forebay.daemon.delivery.pipeline import Pipeline
+from forebay.daemon.admin.sinks import SinkApi
 
 
 class Api:
@@ -22,12 +22,12 @@ class Api:
         registry: CollectorRegistry,
         status: Callable[[], dict[str, Any]],
         unready: Callable[[], str | None],
-        pipelines: Callable[[], Mapping[str, Pipeline]],
+        sinks: SinkApi,
     ) -> None:
         self._registry = registry
         self._status = status
         self._unready = unready
-        self._pipelines = pipelines
+        self._sinks = sinks
 
     def application(self, options: AdminOptions) -> web.Application:
         """The application, behind its guard."""
@@ -38,7 +38,7 @@ class Api:
                 web.get("/healthz", self.healthz),
                 web.get("/readyz", self.readyz),
                 web.get("/v1/status", self.status),
-                web.post("/v1/sinks/{sink}/{verb:pause|resume|probe}", self.control),
+                *self._sinks.routes(),
             ]
         )
         return app
@@ -61,17 +61,6 @@ class Api:
     async def status(self, _request: web.Request) -> web.Response:
         """Everything at one look."""
         return web.json_response(self._status())
-
-    async def control(self, request: web.Request) -> web.Response:
-        """Pause, resume or probe one sink."""
-        name, verb = request.match_info["sink"], request.match_info["verb"]
-        pipeline = self._pipelines().get(name)
-        if pipeline is None:
-            known = ", ".join(sorted(self._pipelines())) or "none"
-            return failure(404, f"there is no sink of that name; there are: {known}")
-        getattr(pipeline, verb)()
-        state = pipeline.status().state
-        return web.json_response({"status": "success", "sink": name, "state": state})
 
 
 @web.middleware

@@ -22,6 +22,7 @@ COMMANDS = {
     "config": "config",
     "status": "status",
     "sinks": "sinks",
+    "reload": "reload",
     "pause": "control",
     "resume": "control",
     "probe": "control",

@@ -39,8 +39,8 @@ def add_config_option(parser: argparse.ArgumentParser, default: object) -> None:
 class Commands:
     """The commands below a parser."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self._subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    def __init__(self, parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+        self._subparsers = parser.add_subparsers(metavar="COMMAND", required=required)
 
     def add(self, name: str, run: Run, *, summary: str, examples: str) -> argparse.ArgumentParser:
         """One more command, whose own arguments are the caller's to add."""

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+from urllib.parse import quote
 
+from forebay.daemon.cli.admin import Admin, parse
 from forebay.daemon.cli.configured import configured
-from forebay.daemon.cli.output import say
+from forebay.daemon.cli.output import say, say_bytes
 from forebay.daemon.cli.parser import Commands, add_json_option
 from forebay.daemon.cli.tables import print_table
 from forebay.sinks.registry import SINKS
@@ -19,6 +21,26 @@ def add(commands: Commands) -> None:
         examples="  forebay sinks\n  forebay sinks --json",
     )
     add_json_option(parser)
+    forgetting = Commands(parser, required=False).add(
+        "forget",
+        forget,
+        summary="let go of a sink that left the configuration, with all that waits for it",
+        examples="  forebay sinks forget sales",
+    )
+    forgetting.add_argument("sink", metavar="SINK", help="name of the sink")
+    add_json_option(forgetting)
+
+
+def forget(args: argparse.Namespace) -> int:
+    """The running daemon lets go of it."""
+    admin = Admin(configured(args).settings)
+    content = admin.post(f"/v1/sinks/{quote(args.sink, safe='')}/forget")
+    if args.json:
+        say_bytes(content)
+    else:
+        events = parse(content, admin.listen)["forgotten_events"]
+        say(f"{args.sink}: forgotten, with {events} events that waited for it")
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:

@@ -47,6 +47,11 @@ def _show(status: Mapping[str, Any]) -> None:
     )
     if buffer.get("fault"):
         say(f"no writes: {shown(buffer['fault'])}\n")
+    for name, sink in status.get("abandoned", {}).items():
+        say(
+            f"{name}: left the configuration; {sink['lag_events']} events wait for it until it "
+            f"comes back, or `forebay sinks forget {name}`\n"
+        )
     if not status["sinks"]:
         say("no sink is configured")
         return

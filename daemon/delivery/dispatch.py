@@ -83,6 +83,8 @@ class Dispatch:
                 taken = max(taken, piece.batch.count) if answer is None else taken
                 refused = refused or isinstance(answer, TooLarge)
                 pieces.extendleft(reversed(self._settle(piece, answer)))
+            elif not self._draining:
+                self._settlement.given_up(piece)
         self._fit.learn(taken, refused=refused)
 
     async def _admitted(self, work: Work) -> bool:

@@ -56,6 +56,11 @@ class Settlement:
             work.chunk.left -= work.batch.count - rest.batch.count
         return rest
 
+    def given_up(self, work: Work) -> None:
+        """Somebody else is done with all of it: the other lanes need not wait for it."""
+        if work.chunk is not None:
+            self._done(work.chunk, work)
+
     def still_wanted(self, work: Work) -> bool:
         """Whether nobody else (expiry, a drop policy) is done with all of it meanwhile."""
         if work.letters:

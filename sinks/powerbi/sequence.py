@@ -33,7 +33,7 @@ from forebay.sinks.base import Answer, Batch, Retry
 
 HEADER = "X-PowerBI-PushData-SequenceNumber"
 GREATEST = (1 << 63) - 1
-"""Public clients read the numbers as 64-bit integers."""
+"""64 bits are what public clients use at most; how many the service takes is documented nowhere."""
 
 _MARK_BITS = 10
 _ROW_BITS = 14

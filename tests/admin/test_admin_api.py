@@ -13,7 +13,8 @@ from forebay.sinks.powerbi.emulator import Emulator
 
 Launch = Callable[..., Awaitable[Daemon]]
 
-STATUS = {"version", "instance", "uptime", "buffer", "streams", "sinks", "sqlite"}
+# The contract's; there may be more.
+STATUS = {"version", "instance", "uptime", "buffer", "streams", "sinks"}
 BUFFER = {
     "events",
     "bytes",
@@ -21,7 +22,6 @@ BUFFER = {
     "oldest_age_seconds",
     "first_seq",
     "next_seq",
-    "fault",
 }
 SINK = {
     "type",
@@ -36,7 +36,6 @@ SINK = {
     "last_error",
     "delivered",
     "dead_lettered",
-    "dead_letters",
     "in_flight",
 }
 TOKEN = "a-token-of-the-admin-plane"
@@ -79,13 +78,13 @@ async def test_health_and_status_have_the_keys_of_the_contract(
     )
     status = answer.json()
 
-    assert status.keys() == STATUS
-    assert status["buffer"].keys() == BUFFER
+    assert status.keys() >= STATUS
+    assert status["buffer"].keys() >= BUFFER
     assert (status["buffer"]["first_seq"], status["buffer"]["next_seq"]) == (3, 3)
     assert status["streams"] == {"bookings": {"events_total": 2}}
     assert status["sinks"].keys() == {"demo"}
     demo = status["sinks"]["demo"]
-    assert demo.keys() == SINK
+    assert demo.keys() >= SINK
     assert (demo["type"], demo["streams"], demo["state"]) == ("powerbi", ["*"], "idle")
     assert (demo["acked_seq"], demo["lag_events"], demo["lag_seconds"]) == (2, 0, 0)
     assert (demo["paused"], demo["breaker"], demo["retry_at"]) == (False, "closed", None)

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import pytest
 from delivery_kit import HANG, Place, ScriptedSink, World, numbered, options
 
+from forebay.buffer import Selection
 from forebay.daemon.deliveries import Deliveries
 from forebay.daemon.settings import SinkSettings
-from forebay.sinks import Context, Options
+from forebay.sinks import Context, Options, Rejected
 from forebay.sinks.registry import SINKS
 
 
@@ -153,16 +154,21 @@ async def test_draining_while_a_crashed_pipeline_waits_returns_at_once(
 async def test_draining_ends_although_the_disk_refuses_writes(
     world: World, registered: type[Registered]
 ):
-    """Failure mode 15: or SIGTERM is not obeyed on a full disk."""
-    async with running(world, "s") as deliveries:
+    """Failure mode 15: or SIGTERM is not obeyed on a full disk; also in the middle of a replay."""
+    async with running(world, "s", "replaying") as deliveries:
+        registered.places["s"].answers(HANG)
+        registered.places["replaying"].answers(Rejected("HTTP 400"), HANG)
         await world.post(b"{}")
         await turns(world)
+        assert await world.store.replay(Selection(sink="replaying")) == 1
+        await turns(world)
+        assert [place.hanging for place in registered.places.values()] == [1, 1]
         with closing(sqlite3.connect(world.store.options.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # as another process that writes
             async with asyncio.timeout(30):  # bounds what would never end
                 await deliveries.drain(1e-3)
             other.execute("ROLLBACK")
-    assert registered.places["s"].closed == 1
+    assert {place.closed for place in registered.places.values()} == {1}
 
 
 async def test_draining_ends_although_the_buffer_is_gone(
