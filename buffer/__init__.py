@@ -1,7 +1,7 @@
 """The log: one SQLite file in which events wait until every sink is done with them."""
 
 from forebay.buffer.database import wal_reset_safe
-from forebay.buffer.dead_letters import DeadLetter, Part, Selection
+from forebay.buffer.dead_letters import DeadLetter, Progress, Selection
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import (
     BufferDamaged,
@@ -33,7 +33,7 @@ __all__ = [
     "Ledger",
     "LogReader",
     "Outcome",
-    "Part",
+    "Progress",
     "Reading",
     "Receipt",
     "Selection",

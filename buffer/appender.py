@@ -48,9 +48,9 @@ class Appender:
             for append in group:
                 self._append(transaction, [append], now, room)
         elif self._policy is WhenFull.DROP_NEWEST:
-            entry = group[0].entry
-            transaction.dropped(entry.stream, entry.count)
-            group[0].result = Receipt(0, dropped=entry.count)
+            new = fresh[0]
+            transaction.dropped(new.entry.stream, new.entry.count)
+            group[0].result = Receipt(0, new.duplicates, dropped=new.entry.count)
         else:
             group[0].result = refusal(self._capacity)
 

@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, Final
 
 from forebay.buffer import database as db
+from forebay.buffer.crash import point
 from forebay.buffer.ledger import Outcome
 from forebay.buffer.transaction import Transaction
 
@@ -109,7 +110,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Progress:
     """How many letters were changed, and those that are still to be looked at; None for none."""
 
     letters: int
@@ -142,14 +143,18 @@ def bury(transaction: Transaction, letters: Sequence[DeadLetter]) -> None:
                 _count_discarded(transaction, Counter([letter.sink]))
     else:
         _insert(transaction, letters)
+    if letters:
+        point("dead_letters.buried")
 
 
-def replay(transaction: Transaction, selection: Selection, limit: int) -> Part:
+def replay(transaction: Transaction, selection: Selection, limit: int) -> Progress:
     """Put dead letters back in line: at most `limit`, and no more than a transaction's worth."""
-    return _each(transaction, selection, limit, _put_back)
+    part = _each(transaction, selection, limit, _put_back)
+    point("dead_letters.put_back")
+    return part
 
 
-def purge(transaction: Transaction, selection: Selection, limit: int) -> Part:
+def purge(transaction: Transaction, selection: Selection, limit: int) -> Progress:
     """Delete dead letters: at most `limit`, and no more than a transaction's worth."""
     return _each(transaction, selection, limit, _delete)
 
@@ -241,7 +246,7 @@ def _each(
     selection: Selection,
     limit: int,
     change: Callable[[Transaction, int, str, int], None],
-) -> Part:
+) -> Progress:
     where, values = selection.where()
     rows = transaction.database.execute(
         f"SELECT id, sink, length(event) FROM dead_letters WHERE {where} ORDER BY id LIMIT ?",
@@ -251,7 +256,7 @@ def _each(
         change(transaction, id_, sink, size)
         _adjust(transaction, sink, letters=-1, size=0)
     more = len(rows) == bite and len(rows) > 0
-    return Part(len(rows), replace(selection, after=rows[-1][0]) if more else None)
+    return Progress(len(rows), replace(selection, after=rows[-1][0]) if more else None)
 
 
 def _put_back(transaction: Transaction, id_: int, sink: str, _size: int) -> None:

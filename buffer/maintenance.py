@@ -12,6 +12,7 @@ from math import inf
 from typing import Final
 
 from forebay.buffer import retention
+from forebay.buffer.crash import point
 from forebay.buffer.dead_letters import discard
 from forebay.buffer.dedup import Dedup
 from forebay.buffer.ledger import Ledger, Outcome
@@ -132,6 +133,7 @@ def _commit(database: sqlite3.Connection, ledger: Ledger, step: Step) -> Transac
     step(transaction)
     transaction.finish()
     database.execute("COMMIT")
+    point("maintenance.committed")
     return transaction
 
 

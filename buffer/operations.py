@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
+from forebay.buffer.crash import point
 from forebay.buffer.dead_letters import DeadLetter, bury, delivered_again, refused_again
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferFault
@@ -77,6 +78,9 @@ class Settle(Write):
         if transaction.settle(self.sink, self.first, self.last, self.outcomes):
             bury(transaction, self.letters)
 
+    def committed(self) -> None:
+        point("delivery.settled")
+
 
 @dataclass(slots=True)
 class SettleReplayed(Write):
@@ -91,6 +95,7 @@ class SettleReplayed(Write):
     def write(self, transaction: Transaction) -> None:
         delivered_again(transaction, self.sink, self.delivered)
         refused_again(transaction, self.sink, self.refused)
+        point("dead_letters.settled_again")
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from forebay.buffer.crash import point
 from forebay.buffer.database import PAGE_SIZE
 from forebay.buffer.ledger import Outcome, SinkState
 from forebay.buffer.reader import Damage
@@ -58,6 +59,7 @@ def quarantine(transaction: Transaction, damage: Damage) -> None:
             counted = sink.counted({Outcome.QUARANTINED: waiting})
             cursor = sink.cursor.settle(first, next_seq - 1)
             transaction.put_sink(name, replace(counted, cursor=cursor))
+    point("quarantine.moved")
 
 
 def _move(transaction: Transaction, damage: Damage, events: int, header: list[Any]) -> None:

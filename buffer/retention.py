@@ -12,6 +12,7 @@ from math import inf
 from typing import Final
 
 from forebay.buffer import database as db
+from forebay.buffer.crash import point
 from forebay.buffer.ledger import Outcome
 from forebay.buffer.transaction import Transaction, oldest_at
 
@@ -49,6 +50,7 @@ def trim(transaction: Transaction, below: int) -> bool:
     if last is None:
         return False
     transaction.database.execute(_DELETE, (last,))
+    point("maintenance.trimmed")
     transaction.changes.oldest_at = oldest_at(transaction.database)
     return bitten == len(rows) == _BITE_SEGMENTS or size > _BITE_BYTES
 
@@ -75,6 +77,7 @@ def give_up_oldest(transaction: Transaction, outcome: Outcome, before: float = i
         transaction.put_sink(name, replace(sink, cursor=cursor))
     transaction.removed(stream, events)
     transaction.database.execute(_DELETE, (first,))
+    point("maintenance.expired")
     transaction.changes.oldest_at = oldest_at(transaction.database)
     pages: int = max(length // db.PAGE_SIZE, 1)
     return pages * db.PAGE_SIZE
@@ -95,5 +98,7 @@ def checkpoint(database: sqlite3.Connection) -> int:
     """Copy what readers allow from the WAL into the file; the pages that are left in it."""
     pages: int
     copied: int
+    point("checkpoint.before")
     _busy, pages, copied = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    point("checkpoint.after")
     return max(pages - copied, 0)

@@ -8,17 +8,17 @@ import contextlib
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import aiosqlite
 
 from forebay.buffer import database as db
 from forebay.buffer.dead_letters import (
     DeadLetter,
-    Part,
+    Progress,
     Selection,
     forget,
     from_row,
@@ -28,7 +28,7 @@ from forebay.buffer.dead_letters import (
 )
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferUnavailable
-from forebay.buffer.ledger import Ledger, Outcome, SinkState
+from forebay.buffer.ledger import Changes, Ledger, Outcome, SinkState
 from forebay.buffer.operations import (
     Append,
     Call,
@@ -45,7 +45,10 @@ from forebay.buffer.transaction import Transaction
 from forebay.buffer.writer import Commit, Writer
 
 T = TypeVar("T")
-_Change = Callable[[Transaction, Selection, int], Part]
+
+
+class _Change(Protocol):
+    def __call__(self, transaction: Transaction, selection: Selection, limit: int) -> Progress: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,20 @@ class CommitStats:
 
     events: int
     seconds: float
+    lost: Mapping[tuple[str, Outcome], int] = field(default_factory=dict)
+    """Events dropped and expired, by sink and outcome."""
+
+
+def _lost(before: Ledger, changes: Changes) -> dict[tuple[str, Outcome], int]:
+    """What `changes` add to the events that sinks will not get, by sink and outcome."""
+    lost: dict[tuple[str, Outcome], int] = {}
+    for name, sink in changes.sinks.items():
+        known = before.sinks.get(name)
+        if known is not None and sink is not None:
+            for outcome in (Outcome.DROPPED, Outcome.EXPIRED):
+                if more := getattr(sink, outcome) - getattr(known, outcome):
+                    lost[name, outcome] = more
+    return lost
 
 
 class Store:
@@ -188,15 +205,15 @@ class Store:
         """Delete dead letters; how many."""
         return (await self.purge_part(selection)).letters
 
-    async def replay_part(self, selection: Selection, limit: int | None = None) -> Part:
+    async def replay_part(self, selection: Selection, limit: int | None = None) -> Progress:
         """Put the first `limit` dead letters back in line: for who wants to see it go on."""
         return await self._in_bites(replay, selection, limit)
 
-    async def purge_part(self, selection: Selection, limit: int | None = None) -> Part:
+    async def purge_part(self, selection: Selection, limit: int | None = None) -> Progress:
         """Delete the first `limit` dead letters."""
         return await self._in_bites(purge, selection, limit)
 
-    async def _in_bites(self, change: _Change, selection: Selection, limit: int | None) -> Part:
+    async def _in_bites(self, change: _Change, selection: Selection, limit: int | None) -> Progress:
         """No transaction is so large that a commit waits long for it."""
         total, rest = 0, selection
         while True:
@@ -204,7 +221,7 @@ class Store:
             part = await self._call(partial(change, selection=rest, limit=left))
             total += part.letters
             if part.rest is None or total == limit:
-                return Part(total, part.rest)
+                return Progress(total, part.rest)
             rest = part.rest
 
     async def flush(self) -> None:
@@ -245,6 +262,7 @@ class Store:
         routed = {name: self._waiting(name) for name in self._arrivals}
         if commit.reloaded is not None:
             self._ledger = commit.reloaded
+        lost = _lost(self._ledger, commit.changes)
         self._ledger.merge(commit.changes)
         if commit.tidy:
             self._tidy.set()
@@ -255,8 +273,8 @@ class Store:
             append.finish()
         for write in commit.writes:
             write.committed()
-        if commit.events:
-            self._observe(CommitStats(commit.events, commit.seconds))
+        if commit.events or lost:
+            self._observe(CommitStats(commit.events, commit.seconds, lost))
         for name, before in routed.items():
             if self._waiting(name) > before:
                 self._arrivals[name].set()

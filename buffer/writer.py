@@ -18,6 +18,7 @@ from typing import Final
 
 from forebay.buffer import database as db
 from forebay.buffer.appender import Appender, refusal
+from forebay.buffer.crash import point
 from forebay.buffer.dedup import Dedup
 from forebay.buffer.errors import BufferFault, BufferUnavailable
 from forebay.buffer.ledger import Changes, Ledger
@@ -189,12 +190,15 @@ class Writer:
         """One transaction: appends first, then all else. Nothing is merged unless it commits."""
         began, database = time.perf_counter(), self._connection()
         transaction = Transaction(database, self._ledger)
+        point("commit.begin")
         database.execute("BEGIN IMMEDIATE")
         self._appender.append(transaction, commit.appends, self._wall(), self._ledger.used_bytes)
         for write in commit.writes:
             write.write(transaction)
         transaction.finish()
+        point("commit.inserted")
         database.execute("COMMIT")
+        point("commit.committed")
         commit.events = transaction.next_seq - self._ledger.next_seq
         used = self._finish(transaction, commit)
         self._maintenance.wal_pages += max(used, 0) // db.PAGE_SIZE + _PAGES_PER_COMMIT

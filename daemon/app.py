@@ -174,8 +174,11 @@ class Daemon:
         metrics = BufferMetrics(self._registry)
 
         def observe(commit: CommitStats) -> None:
-            metrics.commit_seconds.observe(commit.seconds)
-            metrics.commit_events.observe(commit.events)
+            if commit.events:
+                metrics.commit_seconds.observe(commit.seconds)
+                metrics.commit_events.observe(commit.events)
+            for (sink, outcome), events in commit.lost.items():
+                self._log.warning("buffer.dropped", sink=sink, outcome=outcome, events=events)
 
         return observe
 

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from forebay.buffer import BufferFault
+from forebay.buffer.crash import point
 from forebay.daemon.delivery.options import Start
 from forebay.daemon.delivery.pipeline import Pipeline
 from forebay.daemon.delivery.surroundings import Surroundings
@@ -56,6 +57,7 @@ class Deliveries:
         )
         await self._stop((*removed, *changed), seconds)
         await self._around.store.abandon(sinks)
+        point("sinks.abandoned")
         for name in (*added, *changed):
             await self._start(name, sinks[name], group)
         return Applied(added, changed, removed)

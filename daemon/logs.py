@@ -80,7 +80,7 @@ class Repeats:
 
 
 class _RepeatFilter(logging.Filter):
-    """Repeats, applied to our lines (by action, sink and reason) and to those of libraries."""
+    """Repeats, applied to our lines (by what they name) and to those of libraries."""
 
     def __init__(self, repeats: Repeats) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class _RepeatFilter(logging.Filter):
         line: object = record.msg
         key: Hashable = (record.name, record.getMessage())
         if isinstance(line, dict):
-            key = tuple(str(line.get(name)) for name in ("event", "sink", "reason"))
+            key = tuple(str(line.get(name)) for name in ("event", "sink", "reason", "outcome"))
         suppressed = self._repeats.admit(key)
         record.suppressed = suppressed
         return suppressed is not None

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from forebay.buffer.crash import point
 from forebay.daemon.delivery.fit import Fit
 from forebay.daemon.delivery.gate import Gate, Reason
 from forebay.daemon.delivery.options import DeliveryOptions
@@ -80,6 +81,7 @@ class Dispatch:
             piece = pieces.popleft()
             if await self._admitted(piece):
                 answer = await self._send(piece)
+                point("delivery.answered")
                 taken = max(taken, piece.batch.count) if answer is None else taken
                 refused = refused or isinstance(answer, TooLarge)
                 pieces.extendleft(reversed(self._settle(piece, answer)))

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from forebay.buffer import Damage, Reading
+from forebay.buffer.crash import point
 from forebay.daemon.delivery.batcher import Batcher
 from forebay.daemon.delivery.breaker import State
 from forebay.daemon.delivery.dispatch import Dispatch
@@ -58,7 +59,9 @@ class Pipeline:
         in_order = options.order is Order.STRICT or sink.ordered
         self._window = Window(1 if in_order else options.max_in_flight)
         self._lanes = (
-            Lanes(options.partition_by, options.max_in_flight) if options.partition_by else None
+            Lanes(options.partition_by, options.max_in_flight)
+            if options.partition_by and not sink.ordered
+            else None
         )
         self._dispatch = Dispatch(name, sink, options, around, gate=self._gate, window=self._window)
         self._reader = around.store.reader(name)
@@ -118,7 +121,7 @@ class Pipeline:
         try:
             await self._deliver_lanes(work)
         finally:
-            if work.letters:
+            if work.letters and not self.draining.is_set():
                 await self._store.flush()  # or they would be read again
                 self._replaying = False
             self._works.discard(work)
@@ -156,10 +159,12 @@ class Pipeline:
             self._store.settle(self.name, reading.first, reading.last, {})
             return None
         work = from_log(self._origin, reading)
+        point("delivery.read")
         if recorded is not None:
             work = work.again(ambiguous=True)  # nobody knows whether it arrived
         elif self._sink.identified:
             await self._store.record(self.name, reading.first, reading.last)
+            point("delivery.recorded")
         self._batcher.taken(work.batch.count, work.batch.nbytes)
         return work
 

@@ -1,15 +1,10 @@
-"""Who may speak to us: the rules that keep out web pages and those without the token.
+"""The checks of one listener that keep out web pages and those without the token."""
 
-A browser on this machine can be tricked into sending requests to localhost, by any page
-(`Origin` gives it away) or by a name that was made to point here (`Host` does: DNS rebinding).
-"""
-
-import hmac
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 from forebay.daemon.ingest.head import Head
 from forebay.daemon.ingest.refusal import Refusal
+from forebay.daemon.trust import Trust
 
 _REMEMBERED = 256
 _PREFLIGHT = (
@@ -30,9 +25,7 @@ class Guard:
     def __init__(
         self, *, hosts: Iterable[str], origins: Iterable[str], token: str, check_host: bool
     ) -> None:
-        self._hosts = frozenset(_bare(host) for host in hosts)
-        self._origins = frozenset(origin.rstrip("/").lower().encode() for origin in origins)
-        self._token = token.encode()
+        self._trust = Trust(hosts=hosts, origins=origins, token=token)
         self._check_host = check_host
         self._good: set[bytes] = set()  # values of Host that passed, as they were written
 
@@ -54,11 +47,7 @@ class Guard:
 
     def check_token(self, head: Head) -> None:
         """Refuse a request without the token (401)."""
-        if not self._token:
-            return
-        scheme, _, given = head.fields.get(b"authorization", b"").partition(b" ")
-        # Compared in constant time: what time it takes would tell how much of it was right.
-        if not hmac.compare_digest(given.strip(), self._token) or scheme.lower() != b"bearer":
+        if not self._trust.authorization(head.fields.get(b"authorization", b"")):
             raise Refusal(
                 401,
                 "send the token of ingest.token as Authorization: Bearer",
@@ -68,7 +57,7 @@ class Guard:
     def cors(self, head: Head) -> bytes:
         """Header lines that let an allowed web page read the answer; empty for any other."""
         origin = head.fields.get(b"origin")
-        if origin is None or origin.lower() not in self._origins:
+        if origin is None or not self._trust.origin(origin.decode("latin-1")):
             return b""
         lines = b"Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n" % origin
         if is_preflight(head):
@@ -83,8 +72,7 @@ class Guard:
             raise Refusal(400, "HTTP/1.1 needs a Host header")
         if b"," in host:
             raise Refusal(400, "send one Host header")
-        name = _bare(host.decode("latin-1"))
-        if not _is_loopback(name) and name not in self._hosts:
+        if not self._trust.host(host.decode("latin-1")):
             raise Refusal(
                 403, "this Host is not this machine: add it to ingest.allowed_hosts if it should be"
             )
@@ -95,23 +83,3 @@ class Guard:
 def is_preflight(head: Head) -> bool:
     """Whether a browser asks if a page may post (CORS)."""
     return head.method == b"OPTIONS" and b"access-control-request-method" in head.fields
-
-
-def _bare(host: str) -> str:
-    """The name in a `Host`: without port, brackets and the root's dot, in lower case."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    if host.count(":") == 1:
-        host = host.partition(":")[0]
-    return host.removesuffix(".")
-
-
-def _is_loopback(name: str) -> bool:
-    # RFC 6761, 6.3: every name below localhost. is this machine, and nobody can register one.
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from forebay.buffer.crash import VARIABLE as CRASH_VARIABLE
 from forebay.daemon.settings.model import Settings
 from forebay.daemon.settings.origins import Mistake, Origin, Source
 
 PREFIX = "FOREBAY_"
 CONFIG_VARIABLE = "FOREBAY_CONFIG"
+_NO_SETTINGS = {CONFIG_VARIABLE, CRASH_VARIABLE}
 
 # Kubernetes gives every container variables about the services beside it; a service that is
 # called forebay (or forebay-admin, …) must not keep the daemon from starting.
@@ -41,7 +43,7 @@ def _is_service_link(name: str, value: str) -> bool:
 def from_environment(environ: Mapping[str, str]) -> Iterator[Override]:
     """What the variables FOREBAY_… set."""
     for name, value in sorted(environ.items()):
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+        if not name.startswith(PREFIX) or name in _NO_SETTINGS:
             continue
         if not _is_service_link(name, value):
             path = tuple(name.removeprefix(PREFIX).lower().split("__"))

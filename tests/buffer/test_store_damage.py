@@ -235,7 +235,7 @@ async def test_a_damaged_count_that_nobody_reads_does_not_keep_the_log(
         await store.tidy()
         assert rows(options.path, "SELECT first_seq FROM segments") == [(9,)]
         assert [event.seq for event in await drain(store, "some")] == [11, 12]
-        assert store.ledger.events in range(4, 9), "no more than there can be"
+        assert store.ledger.events == 2
 
 
 @pytest.mark.parametrize("events", [1, 9_000_000_000_000])

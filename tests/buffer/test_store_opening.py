@@ -119,7 +119,11 @@ def test_a_read_only_directory_is_refused(file_exists: bool) -> None:
             (folder / "buffer.db").touch(mode=0o666)
         folder.chmod(0o555)
         done = subprocess.run(
-            [sys.executable, "-c", READ_ONLY, name], capture_output=True, text=True, check=False
+            [sys.executable, "-c", READ_ONLY, name],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={},  # nobody could write what a coverage tool asks for here
         )
         folder.chmod(0o755)
     assert done.stderr == ""
