@@ -149,6 +149,16 @@ class Ledger:
             self._routes[stream] = names
         return names
 
+    def losses(self, changes: Changes) -> dict[tuple[str, Outcome], int]:
+        """Events that `changes`, before they are merged, drop or expire: by sink and outcome."""
+        more = {
+            (name, outcome): getattr(sink, outcome) - getattr(before, outcome)
+            for name, sink in changes.sinks.items()
+            if sink is not None and (before := self.sinks.get(name))
+            for outcome in (Outcome.DROPPED, Outcome.EXPIRED)
+        }
+        return {key: events for key, events in more.items() if events}
+
     def merge(self, changes: Changes) -> None:
         """Take over what a commit changed."""
         for name, sink in changes.sinks.items():

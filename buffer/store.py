@@ -28,7 +28,7 @@ from forebay.buffer.dead_letters import (
 )
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferUnavailable
-from forebay.buffer.ledger import Changes, Ledger, Outcome, SinkState
+from forebay.buffer.ledger import Ledger, Outcome, SinkState
 from forebay.buffer.operations import (
     Append,
     Call,
@@ -59,18 +59,6 @@ class CommitStats:
     seconds: float
     lost: Mapping[tuple[str, Outcome], int] = field(default_factory=dict)
     """Events dropped and expired, by sink and outcome."""
-
-
-def _lost(before: Ledger, changes: Changes) -> dict[tuple[str, Outcome], int]:
-    """What `changes` add to the events that sinks will not get, by sink and outcome."""
-    lost: dict[tuple[str, Outcome], int] = {}
-    for name, sink in changes.sinks.items():
-        known = before.sinks.get(name)
-        if known is not None and sink is not None:
-            for outcome in (Outcome.DROPPED, Outcome.EXPIRED):
-                if more := getattr(sink, outcome) - getattr(known, outcome):
-                    lost[name, outcome] = more
-    return lost
 
 
 class Store:
@@ -262,7 +250,7 @@ class Store:
         routed = {name: self._waiting(name) for name in self._arrivals}
         if commit.reloaded is not None:
             self._ledger = commit.reloaded
-        lost = _lost(self._ledger, commit.changes)
+        lost = self._ledger.losses(commit.changes)
         self._ledger.merge(commit.changes)
         if commit.tidy:
             self._tidy.set()

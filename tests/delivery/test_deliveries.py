@@ -74,8 +74,10 @@ async def crashed(world: World, count: int, logs: Logs) -> None:
     """Until so many crashes were logged, and the last waits to be started again."""
     await until(
         world,
-        lambda: sum(line["event"] == "sink.crashed" for line in logs) == count
-        and world.clock.next() < inf,
+        lambda: (
+            sum(line["event"] == "sink.crashed" for line in logs) == count
+            and world.clock.next() < inf
+        ),
     )
 
 
