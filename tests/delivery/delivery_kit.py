@@ -5,12 +5,12 @@ clock that stands still until the test moves it.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from clock import ManualClock
 from prometheus_client import CollectorRegistry
@@ -163,7 +163,7 @@ class World:
         self._random = random
         self.store = self._new_store()
 
-    async def __aenter__(self) -> "World":
+    async def __aenter__(self) -> Self:
         await self.store.open()
         self._surround()
         return self
@@ -342,7 +342,3 @@ def in_turn(*values: float) -> Callable[[], float]:
         return values[index % len(values)]
 
     return random
-
-
-async def gathered(awaitables: Iterable[Awaitable[Any]]) -> list[Any]:
-    return list(await asyncio.gather(*awaitables))

@@ -1,5 +1,6 @@
 """The breaker's states, and that an open one lets a single probe through."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from math import inf
 
@@ -91,7 +92,9 @@ def test_success_closes_it_and_forgets_the_doubling():
         (half_open, lambda b: b.succeeded(), State.CLOSED, 0),
     ],
 )
-def test_every_state_knows_what_to_make_of_every_event(state, call, after, wait):
+def test_every_state_knows_what_to_make_of_every_event(
+    state: Callable[[], Breaker], call: Callable[[Breaker], object], after: State, wait: float
+):
     found = state()
     call(found)
     assert (found.state, found.wait(40)) == (after, wait)

@@ -17,7 +17,6 @@ from forebay.daemon.settings import SinkSettings
 from forebay.sinks import Context, Options, Rejected, Retry
 from forebay.sinks.registry import SINKS
 
-
 Logs = list[dict[str, Any]]
 
 

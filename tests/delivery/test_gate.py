@@ -129,15 +129,15 @@ def test_a_probe_goes_now_whatever_holds():
 
 
 @pytest.mark.parametrize("answer", ["hold", Retry("no"), Retry("no", after=1, throttled=True)])
-def test_while_it_fails_only_one_of_many_tries(answer):
+def test_while_it_fails_only_one_of_many_tries(answer: Retry | str):
     found = gate(failures=100, random=0)
     for _ in range(3):
         found.start(1)
     found.ended(0, 1)
-    if answer == "hold":
-        found.held(0)
-    else:
+    if isinstance(answer, Retry):
         found.retry(0, answer, 1)
+    else:
+        found.held(0)
     late = found.wait(1000)
     assert late is not None, "two of the three are still under way"
     found.ended(1000, 1)

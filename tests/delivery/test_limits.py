@@ -69,8 +69,8 @@ class Process:
         return WALL + self.epoch + self.now
 
 
-def quotas(amount: int, per: float, **more) -> Quotas:
-    return Quotas.of([Quota("q", Unit.EVENTS, amount, per, **more)])
+def quotas(amount: int, per: float, *, from_delivered: int = 0) -> Quotas:
+    return Quotas.of([Quota("q", Unit.EVENTS, amount, per, from_delivered)])
 
 
 attempts = st.lists(

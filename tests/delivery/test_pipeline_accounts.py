@@ -73,7 +73,8 @@ class Scenario:
             events.append(b'{"%s":%d}' % (kind, self.count))
         await self.world.post(*events, stream=stream)
         for name, posted in self.posted.items():
-            posted += events if name != "t" or stream != "a" else []
+            if name != "t" or stream != "a":
+                posted.extend(events)
 
     async def step(self) -> None:
         world, chance = self.world, self.chance

@@ -7,7 +7,7 @@ import pytest
 from delivery_kit import HANG, World, in_turn, numbered
 
 from forebay.buffer import Outcome, Selection
-from forebay.sinks import Answer, Batch, Hold, Limits, Rejected, Retry, TooLarge
+from forebay.sinks import Answer, Batch, Hold, Limits, Quota, Rejected, Retry, TooLarge, Unit
 
 AT_ONCE = {"linger": 0}
 SLOW_DOWN = Retry("HTTP 429", after=3600, throttled=True, status=429)
@@ -200,13 +200,9 @@ async def test_a_send_that_takes_too_long_is_ambiguous(world: World):
     assert "no answer within" in error["message"]
 
 
-class _Faulty(RuntimeError):
-    pass
-
-
 @pytest.mark.parametrize(
     "fault",
-    [_Faulty("secret text"), asyncio.CancelledError(), OSError(5, "eh"), Answer("which?")],
+    [RuntimeError("secret text"), asyncio.CancelledError(), OSError(5, "eh"), Answer("which?")],
     ids=repr,
 )
 async def test_a_fault_in_a_sink_is_contained_and_the_batch_sent_again(
@@ -272,8 +268,6 @@ async def test_four_days_of_503_lose_nothing_and_end_without_a_herd(world: World
 
 
 async def test_quotas_are_kept_however_fast_events_come(world: World):
-    from forebay.sinks import Quota, Unit
-
     place = await world.add(
         batch={"max_events": 10, "linger": 0},
         limits=Limits(
