@@ -21,6 +21,8 @@ from forebay.sinks import Context
 from forebay.sinks.registry import SINKS
 
 _RESTART_SECONDS: Final = 5.0
+_FLUSH_SECONDS: Final = 1.0
+"""What settling may take at the end, where the sends have used up all their time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Deliveries:
         self._tasks[name] = group.create_task(self._keep_running(name), name=f"sink {name}")
 
     async def _stop(self, names: tuple[str, ...], seconds: float) -> None:
+        deadline = asyncio.get_running_loop().time() + seconds
         for name in names:
             self.pipelines[name].drain()
         tasks = [self._tasks.pop(name) for name in names]
@@ -86,7 +89,7 @@ class Deliveries:
         # What was settled must be in the ledger before anybody reads on from there. A disk that
         # refuses writes must not keep the daemon from ending.
         with suppress(TimeoutError, BufferFault):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(deadline + _FLUSH_SECONDS):
                 await self._around.store.flush()
         for name in names:
             del self.sinks[name], self.pipelines[name]
