@@ -1,10 +1,10 @@
 """Where settings come from, and which source wins."""
 
-import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from permissions import bound_by_permissions, public_directory
 
 from forebay.daemon.settings import SettingsError, find, load, parse_address, secrets
 
@@ -219,12 +219,12 @@ def test_a_credential_that_is_no_text_is_named(tmp_path: Path):
     assert caught.value.lines == [f"{tmp_path / 'admin__token'}: is not UTF-8 text"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
-def test_a_credential_without_permission_is_named(tmp_path: Path):
-    secret = tmp_path / "admin__token"
-    secret.touch(mode=0)
-    with pytest.raises(SettingsError) as caught:
-        load(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+def test_a_credential_without_permission_is_named():
+    with public_directory() as directory:
+        secret = directory / "admin__token"
+        secret.touch(mode=0)
+        with bound_by_permissions(), pytest.raises(SettingsError) as caught:
+            load(None, {"CREDENTIALS_DIRECTORY": str(directory)})
     assert caught.value.lines == [f"{secret}: cannot be read: Permission denied"]
 
 

@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from permissions import bound_by_permissions, public_directory
 from pydantic import ValidationError
 from sink_helpers import Clock, batch, opened, part
 
@@ -194,11 +195,11 @@ async def test_a_file_where_a_directory_should_be_is_for_a_person(context: Conte
             await store(context, path, batch({}))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-async def test_a_missing_permission_is_for_a_person(context: Context, tmp_path: Path):
-    (tmp_path / "ours").mkdir(mode=0o500)
-    with pytest.raises(Hold, match="Permission denied"):
-        await store(context, tmp_path / "ours" / "a.ndjson", batch({}))
+async def test_a_missing_permission_is_for_a_person(context: Context):
+    with public_directory() as directory:
+        (directory / "ours").mkdir(mode=0o500)
+        with bound_by_permissions(), pytest.raises(Hold, match="Permission denied"):
+            await store(context, directory / "ours" / "a.ndjson", batch({}))
 
 
 async def test_a_directory_that_cannot_be_made_leaves_nothing_in_doubt(context: Context):
