@@ -1,6 +1,6 @@
 """Who may use the admin plane: every request passes here first."""
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from forebay.daemon.admin.options import AdminOptions
@@ -11,7 +11,7 @@ _OPEN = frozenset({"/healthz", "/readyz"})
 
 
 def guard(options: AdminOptions) -> Middleware:
-    """403 for what a browser was tricked into, 401 without the token."""
+    """400 and 403 for what a browser was tricked into, 401 without the token."""
     trust = Trust(
         hosts=options.allowed_hosts,
         origins=options.allowed_origins,
@@ -20,23 +20,37 @@ def guard(options: AdminOptions) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not trust.host(request.headers.get("Host", "localhost")):
-            return failure(
-                403, "this Host is not this machine: add it to admin.allowed_hosts if it should be"
-            )
-        origin = request.headers.get("Origin")
-        if origin is not None and not (trust.origin(origin) or _own(request, origin)):
-            return failure(
-                403, "this Origin may not call: add it to admin.allowed_origins if it should"
-            )
-        given = request.headers.get("Authorization", "").encode()
-        if request.path not in _OPEN and not trust.authorization(given):
-            answer = failure(401, "send the token of admin.token as Authorization: Bearer")
-            answer.headers["WWW-Authenticate"] = "Bearer"
-            return answer
-        return await handler(request)
+        refused = _refusal(request, trust)
+        if refused is not None:
+            return refused
+        answer = _preflight(request) or _unauthorized(request, trust) or await handler(request)
+        if "Origin" in request.headers:
+            answer.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+            answer.headers["Vary"] = "Origin"
+        return answer
 
     return check
+
+
+def failure(status: int, error: str) -> web.Response:
+    """An error body as in the contract."""
+    return web.json_response({"status": "failed", "error": error}, status=status)
+
+
+def _refusal(request: web.Request, trust: Trust) -> web.Response | None:
+    """What is said to somebody whom we do not talk to."""
+    host, origin = request.headers.get("Host"), request.headers.get("Origin")
+    if host is None and request.version >= HttpVersion11:
+        return failure(400, "HTTP/1.1 needs a Host header")
+    if host is not None and not trust.host(host):
+        return failure(
+            403, "this Host is not this machine: add it to admin.allowed_hosts if it should be"
+        )
+    if origin is not None and not (trust.origin(origin) or _own(request, origin)):
+        return failure(
+            403, "this Origin may not call: add it to admin.allowed_origins if it should"
+        )
+    return None
 
 
 def _own(request: web.Request, origin: str) -> bool:
@@ -44,6 +58,26 @@ def _own(request: web.Request, origin: str) -> bool:
     return origin.lower() == f"http://{request.host}".lower()
 
 
-def failure(status: int, error: str) -> web.Response:
-    """An error body as in the contract."""
-    return web.json_response({"status": "failed", "error": error}, status=status)
+def _preflight(request: web.Request) -> web.Response | None:
+    """A browser asks, without a token, whether a page may call (CORS)."""
+    asked = request.headers.get("Access-Control-Request-Method")
+    if request.method != "OPTIONS" or asked is None or "Origin" not in request.headers:
+        return None
+    wanted = request.headers.get("Access-Control-Request-Headers", "authorization, content-type")
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": "GET, POST",
+            "Access-Control-Allow-Headers": wanted,
+            "Access-Control-Max-Age": "600",
+        },
+    )
+
+
+def _unauthorized(request: web.Request, trust: Trust) -> web.Response | None:
+    given = request.headers.get("Authorization", "").encode()
+    if request.path in _OPEN or trust.authorization(given):
+        return None
+    answer = failure(401, "send the token of admin.token as Authorization: Bearer")
+    answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
