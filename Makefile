@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPYPATH := .types
 
-.PHONY: help run test check bench lint format clean constraints
+.PHONY: help run test lint check bench format constraints clean
 
 help:  ## print this
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ lint: $(BIN)/.installed  ## format check, lint, types, import rules
 
 check: lint  ## everything that CI runs: lint and the tests with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n auto
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
