@@ -339,6 +339,7 @@ def _letter(sink: str, event: Event) -> DeadLetter:
     return DeadLetter(sink, event.stream, event.seq, 1.0, 2.0, 1, 400, "no", event.data)
 
 
+# FOREBAY_MACHINE_EXAMPLES=1000 looks longer, and elsewhere each time.
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(
     max_examples=int(os.environ.get("FOREBAY_MACHINE_EXAMPLES", "25")),
@@ -346,5 +347,5 @@ TestStoreMachine.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="FOREBAY_MACHINE_EXAMPLES" not in os.environ,
-    phases=(Phase.explicit, Phase.generate),
+    phases=(Phase.explicit, Phase.generate),  # shrinking would take minutes
 )

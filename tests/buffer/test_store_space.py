@@ -179,20 +179,20 @@ async def test_a_file_that_was_allowed_more_before_can_still_be_drained(
 ) -> None:
     async with opened(options) as store:
         await store.subscribe("all", ("*",), start_now=False)
-        for number in range(300):
+        for number in range(420):
             await store.append(block(number))
     lowered = options.model_copy(update={"max_bytes": MIB})
     async with opened(lowered) as store:
         with pytest.raises(BufferFull):
             await store.append(numbered("s", 1))
         store.note("all", '{"note": "%s"}' % ("n" * 200_000))
-        for seq in range(2, 300, 2):
+        for seq in range(2, 420, 2):
             store.settle("all", seq, seq, {Outcome.DELIVERED: 1})
         await store.flush()
         assert store.fault is None
         await settle_all(store)
         assert lowered.path.stat().st_size <= KEPT
-        assert (await store.append(numbered("s", 1))).first_seq == 301
+        assert (await store.append(numbered("s", 1))).first_seq == 421
 
 
 async def test_a_full_buffer_can_set_a_segment_aside(small: BufferOptions) -> None:
