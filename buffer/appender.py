@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from forebay.buffer.database import PAGE_SIZE
+from forebay.buffer.database import PAGE_SIZE, used_bytes
 from forebay.buffer.dedup import Dedup, Fresh
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferFault, BufferFull
@@ -71,15 +71,19 @@ class Appender:
             seq += new.entry.count
 
     def _make_room(self, transaction: Transaction, rows: Sequence[Row], room: "_Room") -> bool:
-        """Drop the oldest events until the rows fit, where that is the policy."""
-        if self._policy is not WhenFull.DROP_OLDEST:
+        """Drop the oldest events until the rows fit, where that is the policy and they ever can."""
+        if self._policy is not WhenFull.DROP_OLDEST or _need(rows) > self._most(transaction):
             return False
         while not room.take(rows):
-            freed = give_up_oldest(transaction, Outcome.DROPPED)
-            if not freed:
+            if not give_up_oldest(transaction, Outcome.DROPPED):
                 return False
-            room.add(freed)
+            room.left = self._capacity - used_bytes(transaction.database)
         return True
+
+    def _most(self, transaction: Transaction) -> int:
+        """The bytes that events could have, beside what no dropping of events gives back."""
+        kept = sum(sink.dead_letter_bytes for sink in transaction.sinks().values())
+        return self._capacity - kept
 
     def _pack(self, transaction: Transaction, entries: list[Entry], now: float) -> list[Row]:
         if not entries:
@@ -104,22 +108,21 @@ class Appender:
 
 class _Room:
     def __init__(self, left: int) -> None:
-        self._left = left
+        self.left = left
 
     def take(self, rows: Iterable[Row]) -> bool:
-        need = sum(_pages(row) for row in rows) * PAGE_SIZE
-        if need > self._left:
+        need = _need(rows)
+        if need > max(self.left, 0):  # what needs none fits into a log that is over its limit
             return False
-        self._left -= need
+        self.left -= need
         return True
 
-    def add(self, freed: int) -> None:
-        self._left += freed
 
-
-def _pages(row: Row) -> int:
-    """Pages that a row takes at most: its overflow chains, and its place in the tree."""
-    return (len(row.data) + len(row.attributes or b"")) // (PAGE_SIZE - 4) + 2
+def _need(rows: Iterable[Row]) -> int:
+    """Bytes of the pages that rows take at most: overflow chains, and places in the tree."""
+    return PAGE_SIZE * sum(
+        (len(row.data) + len(row.attributes or b"")) // (PAGE_SIZE - 4) + 2 for row in rows
+    )
 
 
 def refusal(capacity: int) -> BufferFault:

@@ -3,7 +3,7 @@
     FOREBAY_CRASH_AT=commit.inserted      SIGKILL at the first passage
     FOREBAY_CRASH_AT=commit.inserted:7    … at the seventh
 
-Without the variable they do nothing. They are passed once a commit or a batch, never once a request.
+Without the variable they do nothing. They are passed once a commit or a batch, not once a request.
 """
 
 import os

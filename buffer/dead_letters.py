@@ -159,23 +159,33 @@ def purge(transaction: Transaction, selection: Selection, limit: int) -> Progres
     return _each(transaction, selection, limit, _delete)
 
 
-def delivered_again(transaction: Transaction, sink: str, ids: Sequence[int]) -> None:
-    """Replayed letters were delivered: they are gone."""
-    for id_ in ids:
-        row = transaction.database.execute(_DELIVERED, (id_,)).fetchone()
-        if row is not None:
-            _count(transaction, sink, Outcome.DELIVERED)
-            _adjust(transaction, sink, letters=0, size=-row[0])
+def delivered_again(transaction: Transaction, sink: str, ids: Sequence[int]) -> int:
+    """Replayed letters were delivered: they are gone. How many of them still waited."""
+    sizes = [
+        row[0]
+        for id_ in ids
+        if (row := transaction.database.execute(_DELIVERED, (id_,)).fetchone())
+    ]
+    _count(transaction, sink, Outcome.DELIVERED, len(sizes))
+    _adjust(transaction, sink, letters=0, size=-sum(sizes))
+    return len(sizes)
 
 
-def refused_again(transaction: Transaction, sink: str, letters: Sequence[DeadLetter]) -> None:
-    """Replayed letters came back, each as the one dead letter that it was."""
+def refused_again(transaction: Transaction, sink: str, letters: Sequence[DeadLetter]) -> int:
+    """Replayed letters came back, each as the one that it was. How many of them still waited."""
+    back = 0
     for letter in letters:
         error = letter.error[:ERROR_LENGTH]
         values = (letter.failed_at, letter.attempts, letter.status, error, letter.id)
-        if transaction.database.execute(_REFUSED_AGAIN, values).rowcount:
-            _count(transaction, sink, Outcome.DEAD_LETTERED)
-            _adjust(transaction, sink, letters=1, size=0)
+        back += transaction.database.execute(_REFUSED_AGAIN, values).rowcount
+    _count(transaction, sink, Outcome.DEAD_LETTERED, back)
+    _adjust(transaction, sink, letters=back, size=0)
+    return back
+
+
+def sent_again(transaction: Transaction, sink: str, events: int) -> None:
+    """Count replayed events that were sent again after an answer that never came."""
+    _count(transaction, sink, Outcome.POSSIBLE_DUPLICATE, events)
 
 
 def forget(transaction: Transaction, sink: str) -> None:
@@ -270,9 +280,9 @@ def _delete(transaction: Transaction, id_: int, sink: str, size: int) -> None:
     _adjust(transaction, sink, letters=0, size=-size)
 
 
-def _count(transaction: Transaction, sink: str, outcome: Outcome) -> None:
-    if state := transaction.sink(sink):
-        transaction.put_sink(sink, state.counted({outcome: 1}))
+def _count(transaction: Transaction, sink: str, outcome: Outcome, events: int) -> None:
+    if events and (state := transaction.sink(sink)):
+        transaction.put_sink(sink, state.counted({outcome: events}))
 
 
 def _adjust(transaction: Transaction, sink: str, *, letters: int, size: int) -> None:

@@ -40,6 +40,13 @@ class Dedup:
     def __init__(self, window: float, capacity: int) -> None:
         self._window = window
         self._most = min(_MOST_KEYS, capacity // _SHARE // _KEY_BYTES)
+        self._kept = 0
+        """Keys in the file, as far as was looked; no fewer."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many keys that the oldest must not wait for their time."""
+        return self._kept > self._most + self._most // 8
 
     def fresh(self, transaction: Transaction, entries: Sequence[Entry], now: float) -> list[Fresh]:
         """The new part of each entry; earlier ones count for later ones."""
@@ -50,16 +57,19 @@ class Dedup:
         """Remember keys whose entries are stored by this transaction."""
         if keys:
             transaction.database.executemany(_KEEP, [(key, now) for key in keys])
+            self._kept += len(keys)
 
     def forget(self, transaction: Transaction, now: float) -> bool:
         """Forget one bite of keys that are too old or too many; whether there were any."""
         first, last = transaction.database.execute(_BOUNDS).fetchone()
         if first is None:
+            self._kept = 0
             return False
         surplus = min(last - first + 1 - self._most, _BITE)
         gone = transaction.database.execute(
             _FORGET, (first + max(surplus, 0), first + _BITE, now - self._window)
         ).rowcount
+        self._kept = last - first + 1 - gone
         return bool(gone)  # ids have gaps: a bite that is not full does not mean the end
 
     def _fresh(

@@ -91,11 +91,14 @@ class Maintenance:
         """The transaction that is due, if any."""
         before = wall - self._max_age
         if ledger.oldest_at and ledger.oldest_at <= before:  # just as give_up_oldest sees it
-            return lambda tx: bool(retention.give_up_oldest(tx, Outcome.EXPIRED, before))
-        if self._trim_due(ledger):
-            return self._trim(ledger.first_seq)
+            return lambda tx: retention.give_up_oldest(tx, Outcome.EXPIRED, before)
+        # Before trimming, which under load is due all the time: these have no right to the space.
         if self._letters_over(ledger):
             return lambda tx: discard(tx, self._letters_bytes, -inf)
+        if self._dedup.crowded:
+            return self._housekeep(wall)
+        if self._trim_due(ledger):
+            return self._trim(ledger.first_seq)
         if wall >= self._housekeeping_at:
             return self._housekeep(wall)
         return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from forebay.buffer.crash import point
-from forebay.buffer.dead_letters import DeadLetter, bury, delivered_again, refused_again
+from forebay.buffer.dead_letters import DeadLetter, bury, delivered_again, refused_again, sent_again
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferFault
 from forebay.buffer.ledger import Outcome
@@ -89,12 +89,14 @@ class SettleReplayed(Write):
     sink: str
     delivered: Sequence[int] = ()
     refused: Sequence[DeadLetter] = ()
+    repeats: int = 0
 
     lazy = True
 
     def write(self, transaction: Transaction) -> None:
-        delivered_again(transaction, self.sink, self.delivered)
-        refused_again(transaction, self.sink, self.refused)
+        settled = delivered_again(transaction, self.sink, self.delivered)
+        settled += refused_again(transaction, self.sink, self.refused)
+        sent_again(transaction, self.sink, settled * self.repeats)
         point("dead_letters.settled_again")
 
 

@@ -28,8 +28,7 @@ _OLDEST = """
     WHERE first_seq < ? ORDER BY first_seq LIMIT ?
 """
 _FIRST = """
-    SELECT first_seq, CAST(received_at AS REAL), CAST(events AS INTEGER), streams.name,
-           length(data) + coalesce(length(attributes), 0)
+    SELECT first_seq, CAST(received_at AS REAL), CAST(events AS INTEGER), streams.name
     FROM segments JOIN streams ON streams.id = segments.stream ORDER BY first_seq LIMIT 1
 """
 _SECOND = "SELECT coalesce(min(first_seq), ?) FROM segments WHERE first_seq > ?"
@@ -55,16 +54,16 @@ def trim(transaction: Transaction, below: int) -> bool:
     return bitten == len(rows) == _BITE_SEGMENTS or size > _BITE_BYTES
 
 
-def give_up_oldest(transaction: Transaction, outcome: Outcome, before: float = inf) -> int:
+def give_up_oldest(transaction: Transaction, outcome: Outcome, before: float = inf) -> bool:
     """Delete the oldest segment, if it did not come after `before`, whoever still waits for it.
 
-    Its events are counted with `outcome` for every sink that was not done with them. Returns the
-    bytes that this freed; 0 when there was nothing to delete.
+    Its events are counted with `outcome` for every sink that was not done with them. Returns
+    whether there was one.
     """
     row = transaction.database.execute(_FIRST).fetchone()
     if row is None or row[1] > before:
-        return 0
-    first, _, events, stream, length = row
+        return False
+    first, _, events, stream = row
     # A damaged count must not take the cursors further than this segment.
     second = transaction.database.execute(_SECOND, (transaction.next_seq, first)).fetchone()[0]
     last = min(first + events, second) - 1
@@ -79,8 +78,7 @@ def give_up_oldest(transaction: Transaction, outcome: Outcome, before: float = i
     transaction.database.execute(_DELETE, (first,))
     point("maintenance.expired")
     transaction.changes.oldest_at = oldest_at(transaction.database)
-    pages: int = max(length // db.PAGE_SIZE, 1)
-    return pages * db.PAGE_SIZE
+    return True
 
 
 def vacuum(database: sqlite3.Connection) -> bool:

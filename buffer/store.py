@@ -147,10 +147,18 @@ class Store:
             self._submit(Settle(sink, first, last, outcomes, letters))
 
     def settle_replayed(
-        self, sink: str, delivered: Sequence[int] = (), refused: Sequence[DeadLetter] = ()
+        self,
+        sink: str,
+        delivered: Sequence[int] = (),
+        refused: Sequence[DeadLetter] = (),
+        *,
+        repeats: int = 0,
     ) -> None:
-        """Replayed dead letters were delivered (their ids), or refused again."""
-        self._submit(SettleReplayed(sink, delivered, refused))
+        """Replayed dead letters were delivered (their ids), or refused again.
+
+        `repeats` is how often they were sent again after an answer that never came.
+        """
+        self._submit(SettleReplayed(sink, delivered, refused, repeats))
 
     async def record(self, sink: str, first: int, last: int) -> None:
         """Remember the boundaries of a batch before it is sent: a restart sends the same one."""

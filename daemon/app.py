@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
 from forebay.buffer import BufferFault, BufferUnavailable, CommitStats, Store, wal_reset_safe
 from forebay.daemon.admin.api import Api
+from forebay.daemon.admin.dead_letters import DeadLetterApi
 from forebay.daemon.admin.server import AdminServer
 from forebay.daemon.admin.sinks import SinkApi
 from forebay.daemon.clock import SystemClock
@@ -188,6 +189,7 @@ class Daemon:
             status=self._status.to_json,
             unready=self._unready,
             sinks=SinkApi(self._store, lambda: self._deliveries.pipelines, self._reload_now),
+            dead_letters=DeadLetterApi(self._store, lambda: self._deliveries.pipelines),
         )
 
     async def _reload_now(self) -> dict[str, list[str]]:

@@ -161,6 +161,13 @@ def test_another_sink_or_reason_is_no_repetition(stream: io.StringIO):
     assert len(lines(stream)) == 4
 
 
+def test_losses_of_two_kinds_are_no_repetition(stream: io.StringIO):
+    log = structlog.get_logger()
+    for outcome in ("dropped", "expired", "dropped"):
+        log.warning("buffer.dropped", sink="a", outcome=outcome, events=1)
+    assert [line["outcome"] for line in lines(stream)] == ["dropped", "expired"]
+
+
 def test_libraries_that_repeat_themselves_are_held_back_too(stream: io.StringIO):
     for name in ("a", "a", "b"):
         logging.getLogger(name).error("unclosed connection")

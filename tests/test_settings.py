@@ -136,6 +136,10 @@ def test_a_type_from_the_environment_decides_how_the_other_texts_are_read(tmp_pa
     assert "Id" in options.model_dump()["columns"]
 
 
+def test_the_variable_of_the_crash_points_is_no_setting():
+    assert load(None, {"FOREBAY_CRASH_AT": "commit.begin"}).settings == load(None, {}).settings
+
+
 def test_kubernetes_service_links_do_not_stop_the_start():
     environ = {
         "FOREBAY_SERVICE_HOST": "10.0.0.1",

@@ -8,6 +8,7 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from forebay.daemon.admin.dead_letters import DeadLetterApi
 from forebay.daemon.admin.guard import failure, guard
 from forebay.daemon.admin.options import AdminOptions
 from forebay.daemon.admin.sinks import SinkApi
@@ -23,11 +24,13 @@ class Api:
         status: Callable[[], dict[str, Any]],
         unready: Callable[[], str | None],
         sinks: SinkApi,
+        dead_letters: DeadLetterApi,
     ) -> None:
         self._registry = registry
         self._status = status
         self._unready = unready
         self._sinks = sinks
+        self._dead_letters = dead_letters
 
     def application(self, options: AdminOptions) -> web.Application:
         """The application, behind its guard."""
@@ -39,6 +42,7 @@ class Api:
                 web.get("/readyz", self.readyz),
                 web.get("/v1/status", self.status),
                 *self._sinks.routes(),
+                *self._dead_letters.routes(),
             ]
         )
         return app

@@ -41,7 +41,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('"ids" and "all" contradict each other')
         if self.ids is None and not self.all:
             raise ValueError("nothing says which letters are meant")
-        return Selection(self.sink, self.stream, self.ids and tuple(self.ids), self.after)
+        ids = None if self.ids is None else tuple(self.ids)
+        return Selection(self.sink, self.stream, ids, self.after)
 
 
 class _Refused(Exception):  # noqa: N818  not a fault: an answer
@@ -61,13 +62,13 @@ class DeadLetterApi:
     def routes(self) -> list[web.RouteDef]:
         """The paths, for an application."""
         return [
-            web.get("/v1/dead-letters", _answering(self.list)),
-            web.get(r"/v1/dead-letters/{id:\d{1,18}}", _answering(self.show)),
+            web.get("/v1/dead-letters", _answering(self.page)),
+            web.get("/v1/dead-letters/{id:[0-9]{1,18}}", _answering(self.show)),
             web.post("/v1/dead-letters/replay", _answering(self.replay)),
             web.post("/v1/dead-letters/purge", _answering(self.purge)),
         ]
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def page(self, request: web.Request) -> web.Response:
         """One page, in the order of the ids. A page of large events is shorter than its limit."""
         selection = Selection(
             sink=request.query.get("sink") or None,
@@ -113,6 +114,8 @@ class DeadLetterApi:
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise _Refused(400, f"{error}: {_HOW}") from None
         self._must_know(order.sink)
+        if self._store.fault is not None:  # it would be done some time, with nobody waiting
+            raise _Refused(503, f"{self._store.fault}; nothing was changed")
         return order
 
     async def _change(self, order: Order, done: str, change: Change) -> web.Response:

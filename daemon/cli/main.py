@@ -26,6 +26,7 @@ COMMANDS = {
     "pause": "control",
     "resume": "control",
     "probe": "control",
+    "dead-letters": "dead_letters",
     "send": "send",
     "emulate": "emulate",
     "version": "version",

@@ -70,6 +70,6 @@ def _row(name: str, sink: Mapping[str, Any]) -> tuple[object, ...]:
         sink["lag_events"],
         about_duration(sink["lag_seconds"]),
         sink["delivered"],
-        sink["dead_lettered"],
+        sink["dead_letters"],
         error["message"] if error else "",
     )

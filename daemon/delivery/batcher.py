@@ -15,7 +15,6 @@ _ARRIVALS: Final = 256
 class _Arrival:
     at: float
     events: int
-    size: int
 
 
 class Batcher:
@@ -43,12 +42,11 @@ class Batcher:
             return
         self._events += events
         self._size += size
-        self._arrivals.append(_Arrival(at, events, size))
+        self._arrivals.append(_Arrival(at, events))
         if len(self._arrivals) > _ARRIVALS:
             first = self._arrivals.popleft()
             self._arrivals[0].at = first.at
             self._arrivals[0].events += first.events
-            self._arrivals[0].size += first.size
 
     def taken(self, events: int, size: int) -> None:
         """So many of the first events became a batch."""

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 from forebay.sinks.units import Duration
 
+_Positive = Annotated[Duration, Field(gt=timedelta(0))]
+"""Without any wait a sink that fails would be asked again at once, for ever."""
+
 
 class Start(StrEnum):
     """Where a new sink begins."""
@@ -45,12 +48,12 @@ class RetryOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base: Duration = Field(
+    base: _Positive = Field(
         default=timedelta(milliseconds=500),
         description="Bound of the first random wait; it doubles with each attempt (full jitter). "
         "`Retry-After` from the sink wins, however long.",
     )
-    cap: Duration = Field(default=timedelta(seconds=60), description="Bound of every random wait.")
+    cap: _Positive = Field(default=timedelta(seconds=60), description="Bound of every random wait.")
     max_attempts: Annotated[int, Field(ge=0)] = Field(
         default=0,
         description="After this many attempts a batch goes to the dead letters; 0 tries until it "
@@ -66,11 +69,11 @@ class BreakerOptions(BaseModel):
     failures: Annotated[int, Field(ge=1)] = Field(
         default=5, description="Consecutive failures after which nothing but probes is sent."
     )
-    open_for: Duration = Field(
+    open_for: _Positive = Field(
         default=timedelta(seconds=30),
         description="How long the breaker (or a hold) waits before one probe; doubles each time.",
     )
-    open_cap: Duration = Field(
+    open_cap: _Positive = Field(
         default=timedelta(minutes=10), description="Bound of the doubling wait between probes."
     )
 
@@ -102,7 +105,7 @@ class DeliveryOptions(BaseModel):
         default=16,
         description='With `order = "none"` or `partition_by`: the most batches in flight.',
     )
-    timeout: Annotated[Duration, Field(gt=timedelta(0))] = Field(
+    timeout: _Positive = Field(
         default=timedelta(seconds=30), description="How long one send may take."
     )
     batch: BatchOptions = Field(default_factory=BatchOptions, description="How batches form.")

@@ -19,7 +19,7 @@ class Settlement:
     def delivered(self, work: Work) -> None:
         """The sink stored all of it."""
         if work.letters:
-            self._store.settle_replayed(self._sink, delivered=work.letters)
+            self._store.settle_replayed(self._sink, delivered=work.letters, repeats=work.repeats)
         elif work.chunk is not None:
             work.chunk.delivered += work.batch.count
             self._done(work.chunk, work)
@@ -31,7 +31,7 @@ class Settlement:
         """The sink will take nothing of it."""
         letters = [self._letter(work, row, answer) for row in range(work.batch.count)]
         if work.letters:
-            self._store.settle_replayed(self._sink, refused=letters)
+            self._store.settle_replayed(self._sink, refused=letters, repeats=work.repeats)
         elif work.chunk is not None:
             for letter in letters:
                 self._bury(letter)

@@ -5,9 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from buffer_kit import WallClock, line, numbered, opened
+from buffer_kit import WallClock, line, numbered, opened, rows
 
 from forebay.buffer import BufferOptions, DeadLetter, Outcome, Selection, Store
+from forebay.buffer.dead_letters import _OLDEST, waiting
 
 OUTCOMES = ("delivered", "dead_lettered", "dropped", "expired", "quarantined")
 HOUR = 3600.0
@@ -312,3 +313,28 @@ async def test_a_letter_keeps_bytes_and_attributes_over_a_restart(options: Buffe
         assert (dead.event, dead.attributes, dead.status) == (event, attributes, None)
         assert dead.error == "x" * 1000
         assert store.sink("s").dead_letters == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Selection().page(10),
+        Selection(after=5).page(10),
+        Selection(sink="s").page(10),
+        Selection(stream="orders", after=5).page(10),
+        Selection(ids=(1, 2)).page(10),
+        waiting("s", 10),
+        (_OLDEST, []),
+    ],
+)
+async def test_no_page_looks_at_all_letters_or_sorts_them(
+    options: BufferOptions, query: tuple[str, list[object]]
+) -> None:
+    async with opened(options):
+        pass
+    text, parameters = query
+    plan = [row[3] for row in rows(options.path, f"EXPLAIN QUERY PLAN {text}", *parameters)]
+    looks = next(step for step in plan if " dead_letters" in step)
+    assert looks.startswith("SEARCH") or "dead_letters_by_age" in looks, plan
+    following = plan[plan.index(looks) + 1 :]
+    assert following[:1] != ["USE TEMP B-TREE FOR ORDER BY"], plan

@@ -1,12 +1,11 @@
-"""What the delivery's tests share: a scripted sink, and a world of a real store, pipelines and a
-clock that stands still until the test moves it.
+"""A world of a real store, pipelines, scripted sinks, and a clock that stands still until the test
+moves it.
 """
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
 from pathlib import Path
@@ -14,6 +13,10 @@ from typing import Any, Self
 
 from clock import ManualClock
 from prometheus_client import CollectorRegistry
+from scripted_sink import HANG as HANG
+from scripted_sink import Place as Place
+from scripted_sink import Scripted as Scripted
+from scripted_sink import ScriptedSink as ScriptedSink
 
 from forebay.buffer import BufferOptions, Durability, Entry, SinkState, Store
 from forebay.daemon.collector import StateCollector
@@ -21,106 +24,7 @@ from forebay.daemon.delivery.options import DeliveryOptions
 from forebay.daemon.delivery.pipeline import Pipeline
 from forebay.daemon.delivery.surroundings import Surroundings
 from forebay.daemon.metrics import DeliveryMetrics
-from forebay.sinks import Batch, Context, Limits, Options, Sink
-
-HANG = "hang"
-"""A scripted answer: say nothing until the test calls `release`."""
-
-Scripted = Exception | str | None
-Policy = Callable[[Batch], Scripted]
-
-
-@dataclass(frozen=True)
-class Sent:
-    """One `send` as the sink saw it."""
-
-    at: float
-    id: str
-    events: tuple[bytes, ...]
-
-
-@dataclass(eq=False)
-class Place:
-    """The other side: it outlives the sink objects that talk to it.
-
-    `script` is what it answers next, in turn; when that is used up, `policy` decides.
-    """
-
-    clock: ManualClock
-    script: deque[Scripted] = field(default_factory=deque)
-    policy: Policy = lambda _: None
-    identified: bool = True
-    sent: list[Sent] = field(default_factory=list)
-    stored: list[bytes] = field(default_factory=list)
-    hanging: int = 0
-    under_way: int = 0
-    most_under_way: int = 0
-    open_failures: int = 0
-    """So many times `open` fails."""
-    opened: int = 0
-    closed: int = 0
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def answers(self, *answers: Scripted) -> None:
-        self.script.extend(answers)
-
-    def release(self) -> None:
-        """Let all hanging sends go on: each stores its batch."""
-        self.released.set()
-        self.released = asyncio.Event()
-
-    async def take(self, batch: Batch) -> None:
-        self.sent.append(Sent(self.clock.now, batch.id, tuple(batch.events)))
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
-        try:
-            answer = self.script.popleft() if self.script else self.policy(batch)
-            if answer is HANG:
-                await self._hang()
-            elif isinstance(answer, BaseException):
-                raise answer
-            self.stored += batch.events
-        finally:
-            self.under_way -= 1
-
-    async def _hang(self) -> None:
-        self.hanging += 1
-        try:
-            await self.released.wait()
-        finally:
-            self.hanging -= 1
-
-    @property
-    def times(self) -> list[float]:
-        """When each send came."""
-        return [sent.at for sent in self.sent]
-
-    @property
-    def gaps(self) -> list[float]:
-        """Seconds between two sends."""
-        return [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
-
-
-class ScriptedSink(Sink):
-    options = Options
-
-    def __init__(self, place: Place, context: Context, limits: Limits | None = None) -> None:
-        super().__init__(place, context)
-        self.limits = limits or Limits()
-        self.identified = place.identified
-        self._place = place
-
-    async def open(self) -> None:
-        self._place.opened += 1
-        if self._place.open_failures:
-            self._place.open_failures -= 1
-            raise OSError(13, "Permission denied")
-
-    async def send(self, batch: Batch) -> None:
-        await self._place.take(batch)
-
-    async def close(self) -> None:
-        self._place.closed += 1
+from forebay.sinks import Context, Limits
 
 
 def options(**changes: Any) -> DeliveryOptions:
@@ -154,12 +58,15 @@ class Running:
 class World:
     """A store in a file, a clock, and pipelines. `async with World(path) as world:`."""
 
-    def __init__(self, path: Path, *, random: Callable[[], float] = lambda: 0.5) -> None:
+    def __init__(
+        self, path: Path, *, random: Callable[[], float] = lambda: 0.5, **buffer: Any
+    ) -> None:
         self.clock = ManualClock()
         self.sinks: dict[str, Running] = {}
         self.pipelines: dict[str, Pipeline] = {}
         self.errors: list[BaseException] = []
-        self._path = path / "buffer.db"
+        # What an event survives makes no difference to these tests, but for speed.
+        self._buffer = BufferOptions(path=path / "buffer.db", durability=Durability.OS, **buffer)
         self._random = random
         self.store = self._new_store()
 
@@ -174,15 +81,14 @@ class World:
         await self.store.close()
 
     def _new_store(self) -> Store:
-        # What an event survives makes no difference to these tests, but for speed.
-        buffer = BufferOptions(path=self._path, durability=Durability.OS)
-        return Store(buffer, wall=self.clock.wall)
+        return Store(self._buffer, wall=self.clock.wall)
 
     def _surround(self) -> None:
         self.registry = CollectorRegistry()
         self.metrics = DeliveryMetrics(self.registry)
         self.around = Surroundings(self.store, self.clock, self.metrics, self._random)
-        self.registry.register(StateCollector(self.store, lambda: self.pipelines, self.clock))
+        self.collector = StateCollector(self.store, lambda: self.pipelines, self.clock)
+        self.registry.register(self.collector)
 
     # ── building ─────────────────────────────────────────────────────────────────────────────
 
@@ -314,17 +220,24 @@ class World:
 
     def check_accounts(self) -> None:
         """The identity of the contract, from the metrics alone."""
+        found = {
+            (sample.name, sample.labels["sink"], sample.labels.get("outcome")): sample.value
+            for family in self.collector.collect()
+            for sample in family.samples
+            if "sink" in sample.labels
+        }
         for sink in self.sinks:
-            outcomes = {
-                outcome: self.metric("sink_events_total", sink, outcome=outcome)
+            events = {
+                outcome: found["forebay_sink_events_total", sink, outcome]
                 for outcome in (
                     "delivered", "dead_lettered", "dropped", "expired", "quarantined", "replayed",
                 )
             }  # fmt: skip
-            replayed, lag = outcomes.pop("replayed"), self.metric("sink_lag_events", sink)
-            routed = self.metric("sink_routed_events_total", sink)
+            lag = found["forebay_sink_lag_events", sink, None]
+            routed = found["forebay_sink_routed_events_total", sink, None]
+            replayed = events.pop("replayed")
             assert lag >= 0, f"{sink}: a lag of {lag}"
-            assert routed + replayed == sum(outcomes.values()) + lag, (sink, routed, outcomes, lag)
+            assert routed + replayed == sum(events.values()) + lag, (sink, routed, events, lag)
 
 
 def numbered(count: int, *, start: int = 0) -> list[bytes]:

@@ -77,6 +77,7 @@ async def test_a_replay_goes_on_after_a_trouble(world: World):
     assert place.stored == numbered(4)
     assert place.sent[0].id == place.sent[1].id
     assert "/replay-" in place.sent[0].id
+    assert world.state("s").possible_duplicate == 4, "sent again after an answer that never came"
     world.check_accounts()
 
 
