@@ -209,7 +209,7 @@ async def at_the_start(scene: Scene, point: str) -> None:
 
 
 async def expiring(scene: Scene, point: str) -> None:
-    scene.buffer = {"max_age": "300ms"}
+    scene.buffer = {"max_age": "100ms"}
     scene.emulator.fault("status", status=503)
     await under_load(scene, point)
     scene.buffer = {}
@@ -264,7 +264,7 @@ CASES: Mapping[str, Callable[[Scene, str], Awaitable[None]]] = {
     "dead_letters.put_back": putting_back,
     "dead_letters.settled_again": replaying,
     "quarantine.moved": damaged,
-    "maintenance.expired:3": expiring,
+    "maintenance.expired:2": expiring,
     "maintenance.trimmed:2": under_load,
     "maintenance.committed:4": under_load,
     "checkpoint.before:4": under_load,

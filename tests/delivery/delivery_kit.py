@@ -126,11 +126,36 @@ class World:
         running = self.sinks[name]
         self._run(name, running.place, running.options, running.limits)
 
+    async def crash(self) -> None:
+        """As `kill -9`, and a restart: what is not in the file by now is lost."""
+        await self.idle()
+        await self.store.tidy()  # so that nobody writes while it is read
+        image = self._image()
+        await self.stop()
+        self._restore(image)
+        await self.start()
+
+    def _image(self) -> dict[Path, bytes]:
+        path = self._buffer.path
+        return {file: file.read_bytes() for file in (path, Path(f"{path}-wal"))}
+
+    def _restore(self, image: dict[Path, bytes]) -> None:
+        for file, data in image.items():
+            file.write_bytes(data)
+
     async def reopen(self) -> None:
-        """A whole restart: the pipelines are killed, the store is closed and opened again."""
+        """A restart in the middle of everything, but with a buffer that was closed."""
+        await self.stop()
+        await self.start()
+
+    async def stop(self) -> None:
+        """Kill the pipelines, and close the store."""
         for name in self.sinks:
             await self.kill(name)
         await self.store.close()
+
+    async def start(self) -> None:
+        """Open the store, and start the pipelines again from what it knows."""
         self.store = self._new_store()
         await self.store.open()
         self._surround()

@@ -81,7 +81,7 @@ class Scenario:
         world, chance = self.world, self.chance
         match chance.choice(
             ["post"] * 4 + ["run"] * 4 + ["release"] * 2
-            + ["restart", "reopen", "probe", "pause", "resume", "replay"]
+            + ["restart", "reopen", "crash", "probe", "pause", "resume", "replay"]
         ):  # fmt: skip
             case "post":
                 await self.post()
@@ -93,6 +93,8 @@ class Scenario:
                 await world.restart(chance.choice(NAMES))
             case "reopen":
                 await world.reopen()
+            case "crash":
+                await world.crash()
             case "replay":
                 await world.store.replay(Selection(sink=chance.choice(NAMES)))
             case verb:

@@ -99,7 +99,7 @@ async def test_a_batch_keeps_its_boundaries_and_its_id_over_a_crash(world: World
     await world.post(*numbered(3))
     await world.idle()
     await world.post(*numbered(5, start=3))
-    await world.reopen()
+    await world.crash()
     await world.drained()
     assert place.sent[0] == place.sent[1]
     assert [sent.events for sent in place.sent[1:]] == [
@@ -170,7 +170,7 @@ async def test_no_quota_begins_anew_with_a_restart(world: World):
     await world.post(*numbered(100))
     await world.idle()
     assert place.hanging == 1
-    await world.reopen()  # in the middle of the third
+    await world.crash()  # in the middle of the third
     await world.run(30)
     assert len(place.sent) == 4
     await world.reopen()
