@@ -6,7 +6,7 @@ from typing import Any
 
 from forebay.sinks.powerbi.emulator import Emulator, EmulatorOptions
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a test gives up. Generous: nothing is ever measured with it."""
 
 _NO_RATES = {"requests_per_minute": 0, "requests_per_hour_large": 0, "rows_per_hour": 0}

@@ -30,6 +30,7 @@ def configuration(directory: Path, emulator: Emulator, **tables: Any) -> Path:
         "push_url": emulator.push_url(),
         "batch": {"linger": "1ms"},
         "retry": {"base": "5ms", "cap": "50ms"},
+        "breaker": {"failures": 9999},
         "limits": {"requests_per_minute": 10**6, "requests_per_hour_large": 10**6},
     }
     return write_config(directory, sinks={"demo": sink}, **tables)
