@@ -57,11 +57,14 @@ class Deliveries:
         changed = tuple(
             name for name in sinks if name in self.sinks and sinks[name] != self.sinks[name]
         )
+        paused = [name for name in changed if self.pipelines[name].status().paused]
         await self._stop((*removed, *changed), seconds)
         await self._around.store.abandon(sinks)
         point("sinks.abandoned")
         for name in (*added, *changed):
             await self._start(name, sinks[name], group)
+        for name in paused:
+            self.pipelines[name].pause()
         return Applied(added, changed, removed)
 
     async def drain(self, seconds: float) -> None:

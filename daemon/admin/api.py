@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
@@ -77,6 +78,9 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         if allow := error.headers.get("Allow"):
             answer.headers["Allow"] = allow
         return answer
+    except Exception:  # noqa: BLE001  whatever it was, the client learns only that it failed
+        structlog.get_logger().exception("admin.failed", path=request.path)
+        return failure(500, "forebay failed; its log says how")
 
 
 def _mend(error: web.HTTPException) -> str:

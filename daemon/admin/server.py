@@ -1,6 +1,13 @@
 """The admin plane's listener."""
 
+import logging
+
 from aiohttp import web
+
+# What a client does wrong is its own affair, and not worth a traceback; what goes wrong in a
+# handler is logged by the application.
+_QUIET = logging.getLogger("forebay.admin.protocol")
+_QUIET.setLevel(logging.CRITICAL)
 
 
 class AdminServer:
@@ -8,7 +15,7 @@ class AdminServer:
 
     def __init__(self, application: web.Application) -> None:
         self._runner = web.AppRunner(
-            application, access_log=None, handle_signals=False, shutdown_timeout=1.0
+            application, access_log=None, handle_signals=False, shutdown_timeout=1.0, logger=_QUIET
         )
         self.address: tuple[str, int] | None = None
         """Where it listens; None while it does not."""

@@ -99,7 +99,8 @@ class DeliveryOptions(BaseModel):
     partition_by: str = Field(
         default="",
         description="A field (dots lead into objects): events with the same value stay in order, "
-        'others may overtake each other, in up to `max_in_flight` lanes. "" does not partition.',
+        "others may overtake each other, in up to `max_in_flight` lanes. The lanes of a batch are "
+        'settled together: a crash before that repeats the whole batch. "" does not partition.',
     )
     max_in_flight: Annotated[int, Field(ge=1)] = Field(
         default=16,

@@ -104,6 +104,28 @@ async def test_what_needs_a_restart_is_named(
     }
 
 
+async def test_the_command_says_what_it_did_and_a_paused_sink_stays_paused(
+    launch: Launch, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, sinks=files(tmp_path, "one"))
+    daemon = await launch(config)
+    paused = await ask(session, "POST", f"{daemon.admin}/v1/sinks/one/pause")
+    assert paused.json()["state"] == "paused"
+    planes = {"ingest": {"listen": daemon.ingest[7:]}, "admin": {"listen": daemon.admin[7:]}}
+    sinks = files(tmp_path, "one", batch={"linger": "7ms"}) | files(tmp_path, "two")
+    write_config(tmp_path, sinks=sinks, **planes)
+    finished = await command("reload", "-c", str(config))
+    assert (finished.status, finished.errors) == (0, "")
+    assert finished.output.splitlines() == [
+        "two: added",
+        "one: changed",
+        "ingest.listen: differs, and needs a restart",
+        "admin.listen: differs, and needs a restart",
+    ]
+    status = (await ask(session, "GET", f"{daemon.admin}/v1/status")).json()["sinks"]
+    assert (status["one"]["paused"], status["two"]["paused"]) == (True, False)
+
+
 async def test_a_sink_that_left_keeps_its_events_until_it_is_back_or_forgotten(
     launch: Launch, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:

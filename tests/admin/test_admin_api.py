@@ -198,3 +198,17 @@ async def test_only_this_machine_and_who_has_the_token_may_ask(
     refused = await ask(session, "POST", f"{daemon.admin}/v1/sinks/demo/pause")
     assert "admin.token" in failure(refused, 401)
     assert refused.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_client_that_speaks_no_http_leaves_no_traceback(
+    launch: Launch, tmp_path: Path
+) -> None:
+    daemon = await launch(write_config(tmp_path))
+    host, port = daemon.admin[7:].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /metrics HTTP/1.1\r\n\r\nwhat\r\n\r\n")
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    assert await daemon.stop() == 0
+    assert "Traceback" not in daemon.text
