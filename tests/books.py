@@ -37,7 +37,7 @@ class Clients:
         self._changed = asyncio.Event()
         self._leaving = False
         self._tasks = [
-            asyncio.create_task(self._work(number, random.Random(seed + number)))  # noqa: S311
+            asyncio.create_task(self._work(number, random.Random(seed + number)))
             for number in range(count)
         ]
 

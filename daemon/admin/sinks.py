@@ -49,9 +49,10 @@ class SinkApi:
             )
         if name not in self._store.ledger.sinks:
             return self._unknown()
-        lost = self._store.sink(name).lag
+        sink = self._store.sink(name)
         await self._store.forget(name)
-        return web.json_response({"status": "success", "sink": name, "forgotten_events": lost})
+        report = {"forgotten_events": sink.lag, "forgotten_dead_letters": sink.dead_letters}
+        return web.json_response({"status": "success", "sink": name, **report})
 
     async def reload(self, _request: web.Request) -> web.Response:
         """Take over the configuration as it is now, or refuse it whole."""

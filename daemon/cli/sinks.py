@@ -38,8 +38,11 @@ def forget(args: argparse.Namespace) -> int:
     if args.json:
         say_bytes(content)
     else:
-        events = parse(content, admin.listen)["forgotten_events"]
-        say(f"{args.sink}: forgotten, with {events} events that waited for it")
+        report = parse(content, admin.listen)
+        say(
+            f"{args.sink}: forgotten, with {report['forgotten_events']} events that waited for it "
+            f"and {report['forgotten_dead_letters']} dead letters"
+        )
     return 0
 
 

@@ -30,7 +30,7 @@ class Scene:
 
     async def post(self) -> dict[str, Any]:
         """The next event, of 100 KB of which compression leaves half; what was answered."""
-        noise = random.Random(self.posted)  # noqa: S311  not a secret
+        noise = random.Random(self.posted)
         event = {"n": self.posted} | {f"f{n}": noise.randbytes(2000).hex() for n in range(25)}
         answer = await post(self.session, self.daemon, json.dumps(event).encode())
         self.posted += 1

@@ -240,5 +240,5 @@ async def test_a_request_that_was_refused_with_429_is_new_when_it_comes_again(
 
 def large(number: int) -> str:
     """An event of 100 KB that compression leaves at half its size."""
-    noise = random.Random(number)  # noqa: S311  not a secret
+    noise = random.Random(number)
     return json.dumps({"n": number} | {f"f{n}": noise.randbytes(2000).hex() for n in range(25)})

@@ -99,7 +99,7 @@ async def restart(emulator: Emulator) -> None:
 
 def triggers(clients: Clients, emulator: Emulator, seed: int) -> Iterator[Awaitable[None]]:
     """Moments to kill at: so many acknowledgements later, as a batch comes in, as it is stored."""
-    rng = random.Random(seed)  # noqa: S311  repeatable, not secret
+    rng = random.Random(seed)
     stats = emulator.requests
     for _ in range(KILLS):
         kind = rng.choice(("acknowledged", "posting", "stored"))

@@ -153,7 +153,7 @@ async def test_a_sink_that_left_keeps_its_events_until_it_is_back_or_forgotten(
     finished = await command("sinks", "forget", "late", "-c", str(config))
     assert (finished.status, finished.output) == (
         0,
-        "late: forgotten, with 1 events that waited for it\n",
+        "late: forgotten, with 1 events that waited for it and 0 dead letters\n",
     )
     status = (await ask(session, "GET", f"{daemon.admin}/v1/status")).json()
     assert status["abandoned"] == {}

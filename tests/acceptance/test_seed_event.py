@@ -15,7 +15,7 @@ Launch = Callable[..., Awaitable[Daemon]]
 
 
 def bookings(count: int) -> list[bytes]:
-    rng = random.Random(7)  # noqa: S311  nothing secret: the same bookings each time
+    rng = random.Random(7)
     return [
         json.dumps(
             {

@@ -61,7 +61,7 @@ def line(number: int, pad: int = 0) -> bytes:
 
 
 def _noise(seed: int, size: int) -> bytes:
-    return random.Random(seed).randbytes(size // 2).hex().encode()  # noqa: S311  not a secret
+    return random.Random(seed).randbytes(size // 2).hex().encode()
 
 
 def events_of(reading: Reading) -> list[Event]:
@@ -111,7 +111,7 @@ async def damage_of(reader: LogReader) -> Damage:
 @contextmanager
 def other_connection(path: Path) -> Iterator[sqlite3.Connection]:
     """A second connection to the file, as a person or a backup program may have one."""
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as database:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as database:
         yield database
 
 

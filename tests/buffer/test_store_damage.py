@@ -176,7 +176,7 @@ async def test_a_lost_page_inside_a_segment_costs_that_segment(
     content = bytearray(options.path.read_bytes())
     middle = int(len(data) * position)
     page = content.index(data[middle : middle + 30]) // PAGE_SIZE
-    noise = random.Random(7).randbytes(PAGE_SIZE)  # noqa: S311  not a secret
+    noise = random.Random(7).randbytes(PAGE_SIZE)
     content[page * PAGE_SIZE : (page + 1) * PAGE_SIZE] = (
         bytes(PAGE_SIZE) if what == "zeros" else noise
     )

@@ -47,7 +47,7 @@ class Scenario:
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
-        self.chance = random.Random(seed)  # noqa: S311  not a secret
+        self.chance = random.Random(seed)
         self.posted: dict[str, list[bytes]] = {"s": [], "t": [], "p": []}
         self.weather = Weather(self.chance)
         self.count = 0
@@ -136,7 +136,7 @@ class Scenario:
 async def test_whatever_happens_every_event_is_accounted_for(
     tmp_path: Path, seed: int, max_age: timedelta | None
 ):
-    chance = random.Random(-seed)  # noqa: S311  not a secret
+    chance = random.Random(-seed)
     async with World(tmp_path, random=chance.random, max_age=max_age) as world:
         scenario = Scenario(world, seed)
         await scenario.begin()
