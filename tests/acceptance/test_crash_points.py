@@ -306,6 +306,7 @@ def unaccounted(found: Mapping[str, float]) -> float:
 
 @pytest.mark.parametrize("point", CASES)
 async def test_a_kill_between_two_steps_loses_nothing(scene: Scene, point: str) -> None:
+    """Failure mode 4."""
     await CASES[point](scene, point)
     await scene.restart_emulator()
     before, left, back_in_line = scene.arrived, scene.state(), scene.dead_letters(replaying=True)

@@ -78,6 +78,7 @@ def _acknowledged(said: bytes, stored: dict[int, bytes]) -> None:
 async def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
     options: BufferOptions, seed: int
 ) -> None:
+    """Failure mode 10: and the counters agree with the data."""
     moments = random.Random(seed)
     fsynced = options.model_copy(update={"durability": Durability.FSYNC})
     stored: dict[int, bytes] = {}

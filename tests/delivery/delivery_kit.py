@@ -126,6 +126,14 @@ class World:
         running = self.sinks[name]
         self._run(name, running.place, running.options, running.limits)
 
+    async def reload(self, name: str, **changes: Any) -> None:
+        """The configuration of one sink was changed."""
+        await self.kill(name)
+        await self.store.flush()
+        running, opts = self.sinks[name], options(**changes)
+        await self.store.subscribe(name, opts.streams, start_now=False)
+        self._run(name, running.place, opts, running.limits)
+
     async def crash(self) -> None:
         """As `kill -9`, and a restart: what is not in the file by now is lost."""
         await self.idle()
