@@ -131,7 +131,7 @@ class Daemon:
 
     def _listen_for_reloads(self, group: asyncio.TaskGroup) -> None:
         """From now on SIGHUP and the admin plane may ask for one."""
-        self._reload = Reload(self._settings, self._load, self._deliveries, group)
+        self._reload = Reload(self._settings, self._load, self._ingest, self._deliveries, group)
 
         async def on_signal() -> None:
             with suppress(SettingsError):  # it was logged, and nothing has changed

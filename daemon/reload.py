@@ -1,7 +1,7 @@
 """Taking over a changed configuration while the daemon runs: SIGHUP, `forebay reload`.
 
-What concerns sinks is taken over at once. A file with any mistake is refused whole. What needs a
-restart is named, and stays as it was.
+What concerns sinks, and what ingest takes and from whom, is taken over at once. A file with any
+mistake is refused whole. What needs a restart is named, and stays as it was.
 """
 
 import asyncio
@@ -9,11 +9,18 @@ from collections.abc import Callable
 
 import structlog
 
+from forebay.buffer import BufferOptions
+from forebay.daemon.admin.options import AdminOptions
 from forebay.daemon.deliveries import Deliveries
+from forebay.daemon.ingest.server import IngestServer
 from forebay.daemon.settings import Settings, SettingsError
 
-_FIXED = ("ingest", "admin", "buffer")
-"""The tables that are read at the start only."""
+_FIXED = {
+    "ingest": ("listen", "socket", "socket_mode", "dedup_window"),
+    "admin": tuple(AdminOptions.model_fields),
+    "buffer": tuple(BufferOptions.model_fields),
+}
+"""The options that are read at the start only, by their tables."""
 
 
 class Reload:
@@ -23,11 +30,13 @@ class Reload:
         self,
         settings: Settings,
         load: Callable[[], Settings],
+        ingest: IngestServer,
         deliveries: Deliveries,
         group: asyncio.TaskGroup,
     ) -> None:
         self._settings = settings
         self._load = load
+        self._ingest = ingest
         self._deliveries = deliveries
         self._group = group
         self._one_at_a_time = asyncio.Lock()
@@ -46,6 +55,7 @@ class Reload:
                 raise
             seconds = settings.shutdown_timeout.total_seconds()
             applied = await self._deliveries.apply(settings.sinks, self._group, seconds)
+            self._ingest.reconfigure(settings.ingest)
             report = {
                 "added": list(applied.added),
                 "changed": list(applied.changed),
@@ -59,7 +69,8 @@ class Reload:
         """Options that differ from those the daemon was started with, by their paths."""
         return [
             f"{table}.{name}"
-            for table in _FIXED
-            for name, value in getattr(settings, table)
-            if value != getattr(getattr(self._settings, table), name)
+            for table, names in _FIXED.items()
+            for name in names
+            if getattr(getattr(settings, table), name)
+            != getattr(getattr(self._settings, table), name)
         ]

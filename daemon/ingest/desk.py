@@ -65,21 +65,25 @@ class Desk:
         counts: Counts,
         clock: Callable[[], float],
     ) -> None:
-        self.options = options
-        self.judge = router.judge
-        self.cors = router.cors
+        self.configure(options, router)
         self.counts = counts
         self.clock = clock
         self.stopping = False
         self._log = log
-        self._max_body = int(options.max_body)
-        self._max_event = int(options.max_event)
         self._pending = 0
         self._idle: asyncio.Future[None] | None = None
 
+    def configure(self, options: IngestOptions, router: Router) -> None:
+        """Judge by these from the next request on."""
+        self.options = options
+        self.judge = router.judge
+        self.cors = router.cors
+        self.max_body = int(options.max_body)
+        self._max_event = int(options.max_event)
+
     def take(self, post: Post, body: bytes) -> Ticket | Reply:
         """Store the events of a request. Raises Refusal."""
-        events = read_body(post, body, max_body=self._max_body, max_event=self._max_event)
+        events = read_body(post, body, max_body=self.max_body, max_event=self._max_event)
         if events.rejected:
             self.counts.rejected(post.stream, events)
             if post.atomic or not events.count:

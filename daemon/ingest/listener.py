@@ -23,7 +23,6 @@ class Listener:
         sock.settimeout(0)
         self.sock = sock
         self._desk = desk
-        self._most = desk.options.max_connections
         self._connections: set[Connection] = set()
         self._openings: set[asyncio.Task[None]] = set()
         self._accepting = False
@@ -75,7 +74,7 @@ class Listener:
 
     def _accept(self) -> None:
         for _ in range(_ACCEPT_AT_ONCE):
-            if len(self._connections) >= self._most:
+            if len(self._connections) >= self._desk.options.max_connections:
                 self._pause()
                 return
             try:

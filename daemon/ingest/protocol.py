@@ -39,7 +39,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, desk: Desk, on_close: Callable[["Connection"], None]) -> None:
         self._desk = desk
         self._on_close = on_close
-        self._max_body = int(desk.options.max_body)
         self._outbox = Outbox(desk.counts)
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
@@ -152,8 +151,8 @@ class Connection(asyncio.Protocol):
             return
         self._overhead = 0
         self._size += len(body)
-        if self._size > self._max_body:
-            self._give_up(body_too_large(self._max_body))
+        if self._size > self._desk.max_body:
+            self._give_up(body_too_large(self._desk.max_body))
         elif self._post is not None:
             self._keep_body(body)
 
@@ -219,7 +218,7 @@ class Connection(asyncio.Protocol):
 
     def _answer_head(self, head: Head, reply: Reply) -> None:
         bodiless = head.method == b"HEAD"
-        if head.ends_unclear or (head.length or 0) > self._max_body:
+        if head.ends_unclear or (head.length or 0) > self._desk.max_body:
             self._end(reply, bodiless=bodiless)
         else:
             self._outbox.put(reply, self._tail, bodiless=bodiless)
@@ -297,7 +296,7 @@ class Connection(asyncio.Protocol):
 
     def _discard(self) -> None:
         self._discarded += self._piece
-        if self._discarded > LINGER_BODIES * self._max_body and self._transport is not None:
+        if self._discarded > LINGER_BODIES * self._desk.max_body and self._transport is not None:
             self._transport.abort()
 
     def _throttle(self) -> None:

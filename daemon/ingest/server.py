@@ -33,25 +33,28 @@ class IngestServer:
         self._options = options
         self._log = log
         self._desks = {
-            family: self._desk(metrics, name, clock, check_host=family != socket.AF_UNIX)
+            family: Desk(options, self._router(family), log, Counts(metrics, name), clock)
             for family, name in ((socket.AF_INET, "tcp"), (socket.AF_UNIX, "unix"))
         }
         self._listeners: list[Listener] = []
         self._unix: UnixListener | None = None
         self._addresses: list[Any] = []
 
-    def _desk(
-        self, metrics: IngestMetrics, name: str, clock: Callable[[], float], *, check_host: bool
-    ) -> Desk:
+    def reconfigure(self, options: IngestOptions) -> None:
+        """Judge by these options from the next request on; the sockets stay what they are."""
+        self._options = options
+        for family, desk in self._desks.items():
+            desk.configure(options, self._router(family))
+
+    def _router(self, family: int) -> Router:
         options = self._options
         guard = Guard(
             hosts=options.allowed_hosts,
             origins=options.allowed_origins,
             token=options.token.get_secret_value(),
-            check_host=check_host,
+            check_host=family != socket.AF_UNIX,
         )
-        router = Router(guard, self._routed(), int(options.max_body))
-        return Desk(options, router, self._log, Counts(metrics, name), clock)
+        return Router(guard, self._routed(), int(options.max_body))
 
     def _routed(self) -> Callable[[str], bool]:
         if self._options.unrouted is Unrouted.STORE:

@@ -89,6 +89,21 @@ async def test_a_file_with_a_mistake_is_refused_whole(
     assert list(status.json()["sinks"]) == ["one"]
 
 
+async def test_what_ingest_takes_and_from_whom_changes_on_open_connections_too(
+    launch: Launch, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    sinks = files(tmp_path, "one")
+    daemon = await launch(write_config(tmp_path, sinks=sinks))
+    url, event = f"{daemon.ingest}/v1/events/s", {"id": "x" * 100}
+    assert (await ask(session, "POST", url, json=event)).status == 200
+    write_config(tmp_path, sinks=sinks, ingest={"max_event": "64", "token": "sesame"})
+    assert (await reloaded(daemon))["needs_restart"] == []
+    assert (await ask(session, "POST", url, json=event)).status == 401
+    token = {"Authorization": "Bearer sesame"}
+    assert (await ask(session, "POST", url, json=event, headers=token)).status == 422
+    assert (await ask(session, "POST", url, json={"id": "y"}, headers=token)).status == 200
+
+
 async def test_what_needs_a_restart_is_named(
     launch: Launch, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
