@@ -29,9 +29,10 @@ from forebay.daemon.delivery.pipeline import Pipeline
 from forebay.daemon.delivery.surroundings import Surroundings
 from forebay.daemon.ingest.addresses import ListenError
 from forebay.daemon.ingest.server import IngestServer
+from forebay.daemon.masking import Mask
 from forebay.daemon.metrics import BufferMetrics, DeliveryMetrics, IngestMetrics
 from forebay.daemon.reload import Reload
-from forebay.daemon.settings import Settings, SettingsError, SinkSettings, parse_address
+from forebay.daemon.settings import Settings, SettingsError, SinkSettings, parse_address, secrets
 from forebay.daemon.status import Status
 
 _INGEST_DRAIN_SECONDS: Final = 5.0
@@ -66,6 +67,7 @@ class Daemon:
     def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
         self._settings = settings
         self._load = load
+        self._mask = Mask(secrets(settings))
         self._log = structlog.get_logger()
         self._clock = SystemClock()
         self._registry = CollectorRegistry()
@@ -75,7 +77,12 @@ class Daemon:
             dedup_window=settings.ingest.dedup_window.total_seconds(),
         )
         self._deliveries = Deliveries(
-            Surroundings(self._store, self._clock, DeliveryMetrics(self._registry))
+            Surroundings(
+                self._store,
+                self._clock,
+                DeliveryMetrics(self._registry),
+                mask=self._masked,
+            )
         )
         self._ingest = IngestServer(
             settings.ingest, self._store, IngestMetrics(self._registry), clock=self._clock.monotonic
@@ -131,7 +138,9 @@ class Daemon:
 
     def _listen_for_reloads(self, group: asyncio.TaskGroup) -> None:
         """From now on SIGHUP and the admin plane may ask for one."""
-        self._reload = Reload(self._settings, self._load, self._ingest, self._deliveries, group)
+        self._reload = Reload(
+            self._settings, self._read_again, self._ingest, self._deliveries, group
+        )
 
         async def on_signal() -> None:
             with suppress(SettingsError):  # it was logged, and nothing has changed
@@ -191,6 +200,16 @@ class Daemon:
             sinks=SinkApi(self._store, lambda: self._deliveries.pipelines, self._reload_now),
             dead_letters=DeadLetterApi(self._store, lambda: self._deliveries.pipelines),
         )
+
+    def _masked(self, text: str) -> str:
+        """With the secrets of now, which a reload may change."""
+        return self._mask.text(text)
+
+    def _read_again(self) -> Settings:
+        settings = self._load()
+        # The old ones too: what is under way still uses them.
+        self._mask = Mask(secrets(settings) | secrets(self._settings))
+        return settings
 
     async def _reload_now(self) -> dict[str, list[str]]:
         return await self._reload()

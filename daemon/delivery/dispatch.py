@@ -46,10 +46,10 @@ class Dispatch:
         self._sink = sink
         self._options = options
         self._store, self._clock = around.store, around.clock
-        self._metrics = around.metrics
+        self._metrics, self._mask = around.metrics, around.mask
         self._gate = gate
         self._window = window
-        self._settlement = Settlement(around.store, name, around.clock)
+        self._settlement = Settlement(name, around)
         self._log = structlog.get_logger().bind(sink=name)
         self._changed = asyncio.Event()
         self._draining = False
@@ -236,7 +236,7 @@ class Dispatch:
 
     def _remember(self, answer: Answer) -> None:
         at = datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")
-        self.last_error = {"at": at, "status": answer.status, "message": answer.reason}
+        self.last_error = {"at": at, "status": answer.status, "message": self._mask(answer.reason)}
 
     def _count(self, outcome: str) -> None:
         self._metrics.batches.labels(self._name, outcome).inc()

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from forebay.buffer import DeadLetter, Outcome, Store
-from forebay.daemon.clock import Clock
+from forebay.buffer import DeadLetter, Outcome
+from forebay.daemon.delivery.surroundings import Surroundings
 from forebay.daemon.delivery.work import Chunk, Work
 from forebay.sinks import Answer
 
@@ -11,10 +11,9 @@ from forebay.sinks import Answer
 class Settlement:
     """Settles the works of one sink."""
 
-    def __init__(self, store: Store, sink: str, clock: Clock) -> None:
-        self._store = store
+    def __init__(self, sink: str, around: Surroundings) -> None:
         self._sink = sink
-        self._clock = clock
+        self._store, self._clock, self._mask = around.store, around.clock, around.mask
 
     def delivered(self, work: Work) -> None:
         """The sink stored all of it."""
@@ -93,7 +92,7 @@ class Settlement:
             failed_at=self._clock.wall(),
             attempts=work.attempts + 1,
             status=answer.status,
-            error=answer.reason_of(row),
+            error=self._mask(answer.reason_of(row)),
             event=part.payload,
             attributes=part.attributes[0] if part.attributes else None,
             id=work.letters[row] if work.letters else 0,

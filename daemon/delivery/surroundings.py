@@ -18,3 +18,6 @@ class Surroundings:
     metrics: DeliveryMetrics
     random: Callable[[], float] = random
     """Numbers from 0 up to 1, for the jitter."""
+    mask: Callable[[str], str] = str
+    """Takes every secret of the daemon out of a text. A sink knows its own; what it is told by the
+    other side may hold those of others."""

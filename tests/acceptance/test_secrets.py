@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
 import aiohttp
-from daemon_process import JSON, Daemon, ask, command, tell, write_config
+from daemon_process import JSON, Daemon, ask, command, tell, until, write_config
 from patience import PatientEmulator
 
 from forebay.sinks.powerbi.emulator import Emulator
@@ -247,3 +247,33 @@ async def collect(
     texts["command line"] = daemon.command_line()
     for file in config.parent.glob("buffer.db*"):
         texts[file.name] = file.read_bytes().decode("latin-1")
+
+
+async def test_a_sink_that_echoes_secrets_of_others_does_not_get_them_shown(
+    launch: Launch, emulator: Emulator, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """The token of a listener and another sink's key: masked in status and dead letters too."""
+    others = ("token-of-the-listener-4711", "key-of-the-other-sink-0815")
+    emulator.fault("status", status=400, body=f"bad row, {others[0]}, {others[1]}")
+    one = {"type": "powerbi", "push_url": emulator.push_url(), "batch": {"linger": "1ms"}}
+    other = {"push_url": f"{emulator.url}/beta/t/datasets/x/rows?key={others[1]}"}
+    sinks = {"one": one, "other": one | other | {"streams": ["nothing"]}}
+    daemon = await launch(write_config(tmp_path, ingest={"token": others[0]}, sinks=sinks))
+    headers = {"Authorization": f"Bearer {others[0]}"}
+    posted = await ask(
+        session, "POST", f"{daemon.ingest}/v1/events/s", json={"n": 1}, headers=headers
+    )
+    assert posted.status == 200
+    status = await until(
+        session,
+        f"{daemon.admin}/v1/status",
+        lambda answer: answer.json()["sinks"]["one"]["dead_letters"] == 1,
+    )
+    letters = await ask(session, "GET", f"{daemon.admin}/v1/dead-letters")
+    assert await daemon.stop() == 0
+    shown = status.body + letters.body + daemon.text.encode()
+    assert b"bad row" in status.body
+    assert b"bad row" in letters.body
+    assert [secret for secret in others if secret.encode() in shown] == []
+    stored = (tmp_path / "buffer.db").read_bytes()
+    assert [secret for secret in others if secret.encode() in stored] == []
