@@ -1,24 +1,45 @@
-"""`make bench`: every benchmark, one table; as JSON in .run/bench.json."""
+"""`make bench`: every benchmark, one table; as JSON in .run/bench.json.
 
-import os
-import platform
+`python -m benchmarks NAME…` runs some of them alone.
+"""
+
+import argparse
+import sys
 import tempfile
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
 
-from benchmarks import hanging_sink, report
+from benchmarks import hanging_sink
+from benchmarks.report import Row, keep, machine, show
+
+BENCHMARKS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
+    "hanging_sink": hanging_sink.run,
+}
 
 
-async def measure() -> list[report.Row]:
-    return await hanging_sink.run()
+async def measure(names: list[str]) -> list[Row]:
+    """Run benchmarks one after another: nothing else runs meanwhile."""
+    rows: list[Row] = []
+    for name in names:
+        began = time.monotonic()
+        rows += await BENCHMARKS[name]()
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return rows
 
 
 def main() -> None:
-    rows = uvloop.run(measure())
-    where = f"{os.cpu_count()} cores, {platform.machine()}, files in {tempfile.gettempdir()}"
-    report.show(rows, where)
-    report.keep(rows, Path(".run/bench.json"))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names
+    if unknown := set(names) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    rows = uvloop.run(measure(names or list(BENCHMARKS)))
+    where = machine(Path(tempfile.gettempdir()))
+    show(rows, ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in where.items()))
+    keep(rows, where, Path(".run/bench.json"))
 
 
 if __name__ == "__main__":

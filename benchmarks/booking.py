@@ -1,10 +1,37 @@
-"""The booking event that forebay was made for."""
+"""The booking event that forebay was made for, and bodies of it."""
 
-from uuid import uuid4
+import random
+from functools import cache
+from uuid import UUID
+
+STREAM = "bookings"
+NDJSON = "application/x-ndjson"
+JSON = "application/json"
+
+_DICE = random.Random(11)  # noqa: S311  the same bodies in every run
 
 
 def booking() -> bytes:
+    """One event, about 135 bytes, its id as random as a uuid4."""
+    identity = UUID(int=_DICE.getrandbits(128), version=4)
     return (
-        b'{"booking_id": "%s", "date": "2026-11-22", "session_id": "s-4711", '
-        b'"user_id": "u-1138", "status": "RESERVED"}' % str(uuid4()).encode()
+        b'{"booking_id": "%s", "date": "2026-11-22", "session_id": "s-%04d", '
+        b'"user_id": "u-%04d", "status": "RESERVED"}'
+        % (str(identity).encode(), _DICE.randrange(10_000), _DICE.randrange(10_000))
     )
+
+
+def lines(count: int) -> bytes:
+    """NDJSON."""
+    return b"\n".join(booking() for _ in range(count))
+
+
+def array(count: int) -> bytes:
+    """A JSON array."""
+    return b"[" + b",".join(booking() for _ in range(count)) + b"]"
+
+
+@cache
+def bodies(count: int, kind: str = NDJSON, different: int = 20) -> tuple[bytes, ...]:
+    """Different bodies of `count` events, made once: making them must not be what is measured."""
+    return tuple((lines if kind == NDJSON else array)(count) for _ in range(different))

@@ -1,11 +1,28 @@
-"""Load that is not itself the bottleneck: plain sockets, requests made in advance."""
+"""Load that is not itself the bottleneck: requests made in advance, as few looks as can be.
+
+`closed_loop` keeps a number of connections busy, by wrk where it is installed, else by our own
+client; `open_loop` sends on schedule, so that a slow answer hides nothing.
+"""
 
 import asyncio
+import re
+import shutil
+import subprocess
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from benchmarks.booking import JSON, STREAM
+
+PATH = f"/v1/events/{STREAM}"
+_STATUS = slice(9, 12)
 
 
-def post(path: str, body: bytes, content_type: str = "application/json") -> bytes:
+def post(body: bytes, content_type: str = JSON, path: str = PATH) -> bytes:
+    """A request as it goes over the wire."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
@@ -13,58 +30,194 @@ def post(path: str, body: bytes, content_type: str = "application/json") -> byte
     return head.encode() + body
 
 
-class Connection:
-    """One keep-alive connection, one request at a time."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    @classmethod
-    async def open(cls, port: int) -> "Connection":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
-
-    async def send(self, request: bytes) -> None:
-        """One request and its answer, which must be 200."""
-        self._writer.write(request)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"not stored: {head!r}")
-        length = next(
-            int(line.split(b":")[1])
-            for line in head.lower().split(b"\r\n")
-            if line.startswith(b"content-length:")
-        )
-        await self._reader.readexactly(length)
-
-    async def close(self) -> None:
-        self._writer.close()
-        await self._writer.wait_closed()
-
-
 @dataclass(frozen=True)
 class Latencies:
-    """In seconds, counted from when each request was due."""
+    """In seconds."""
 
     values: tuple[float, ...]
 
     def quantile(self, share: float) -> float:
+        """The value below which that share lies."""
         ordered = sorted(self.values)
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
+    @property
+    def most(self) -> float:
+        """The slowest."""
+        return max(self.values)
 
-async def open_loop(port: int, requests: list[bytes], per_second: float) -> Latencies:
-    """Send on schedule, whether or not earlier answers came: a slow answer hides nothing."""
-    connections = [await Connection.open(port) for _ in range(8)]
+
+@dataclass(frozen=True)
+class Throughput:
+    """Of a closed loop. Latencies are in seconds."""
+
+    per_second: float
+    requests: int
+    p50: float
+    p99: float
+
+
+class Client(asyncio.Protocol):
+    """One keep-alive connection; calls back at the end of each answer, with its status."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._waiter: asyncio.Future[int] | None = None
+        self.transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def open(cls, port: int) -> "Client":
+        """Connect."""
+        loop = asyncio.get_running_loop()
+        _, client = await loop.create_connection(cls, "127.0.0.1", port)
+        return client
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, rest = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        assert length is not None, head
+        if len(rest) >= int(length[1]):
+            self._buffer = rest[int(length[1]) :]
+            if self._waiter is not None:
+                self._waiter.set_result(int(head[_STATUS]))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error or ConnectionResetError("the server closed"))
+
+    async def send(self, request: bytes) -> int:
+        """One request; the status of its answer."""
+        assert self.transport is not None
+        self._waiter = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        status = await self._waiter
+        self._waiter = None
+        return status
+
+    async def store(self, request: bytes) -> None:
+        """One request, whose answer must be 200."""
+        status = await self.send(request)
+        if status != 200:
+            raise RuntimeError(f"not stored: {status}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self.transport is not None:
+            self.transport.close()
+
+
+async def fill(port: int, requests: Sequence[bytes], times: int, connections: int = 4) -> None:
+    """Send `times` requests as fast as they are taken, round and round."""
+    numbers = iter(range(times))
+
+    async def lane() -> None:
+        client = await Client.open(port)
+        for number in numbers:
+            await client.store(requests[number % len(requests)])
+        client.close()
+
+    await asyncio.gather(*(lane() for _ in range(connections)))
+
+
+async def closed_loop(
+    port: int, bodies: Sequence[bytes], content_type: str, connections: int, seconds: float
+) -> Throughput:
+    """Every connection sends its next request when it has the answer to the last."""
+    if shutil.which("wrk"):
+        return await asyncio.to_thread(_wrk, port, bodies, content_type, connections, seconds)
+    return await _own(port, bodies, content_type, connections, seconds)
+
+
+async def _own(
+    port: int, bodies: Sequence[bytes], content_type: str, connections: int, seconds: float
+) -> Throughput:
+    requests = [post(body, content_type) for body in bodies]
+    found: list[float] = []
+    began = time.perf_counter()
+
+    async def lane(number: int) -> None:
+        client = await Client.open(port)
+        while (sent := time.perf_counter()) < began + seconds:
+            await client.store(requests[number % len(requests)])
+            found.append(time.perf_counter() - sent)
+            number += 1
+        client.close()
+
+    await asyncio.gather(*(lane(number) for number in range(connections)))
+    latencies = Latencies(tuple(found))
+    took = time.perf_counter() - began
+    return Throughput(
+        len(found) / took, len(found), latencies.quantile(0.5), latencies.quantile(0.99)
+    )
+
+
+# The bodies come from a file, one behind the other: quoting them in Lua would cost more than wrk.
+_LUA = """
+local sizes = {{{sizes}}}
+local requests, turn = {{}}, 0
+function init(args)
+  local file = io.open("{file}", "rb")
+  wrk.method, wrk.path = "POST", "{path}"
+  wrk.headers["Content-Type"] = "{content_type}"
+  for index, size in ipairs(sizes) do
+    requests[index] = wrk.format(nil, nil, nil, file:read(size))
+  end
+  file:close()
+end
+function request()
+  turn = turn % #requests + 1
+  return requests[turn]
+end
+function done(summary, latency, rates)
+  local e = summary.errors
+  io.write(string.format("RESULT %d %d %d %d %d\\n", summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99),
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+def _wrk(
+    port: int, bodies: Sequence[bytes], content_type: str, connections: int, seconds: float
+) -> Throughput:
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as directory:
+        file, script = Path(directory, "bodies"), Path(directory, "load.lua")
+        file.write_bytes(b"".join(bodies))
+        sizes = ", ".join(str(len(body)) for body in bodies)
+        script.write_text(_LUA.format(sizes=sizes, file=file, path=PATH, content_type=content_type))
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
+        done = subprocess.run(
+            [*command, "-s", str(script), f"http://127.0.0.1:{port}"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    result = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
+    if result is None or int(result[5]):
+        raise RuntimeError(f"wrk met errors:\n{done.stdout}{done.stderr}")
+    requests, duration, p50, p99 = (int(text) for text in result.groups()[:4])
+    return Throughput(requests / duration * 1e6, requests, p50 / 1e6, p99 / 1e6)
+
+
+async def open_loop(
+    port: int, requests: Sequence[bytes], per_second: float, connections: int = 16
+) -> Latencies:
+    """Send on schedule; latencies count from when each request was due."""
+    clients = [await Client.open(port) for _ in range(connections)]
     began, found = time.perf_counter() + 0.05, []
 
     async def lane(number: int) -> None:
-        for index in range(number, len(requests), len(connections)):
+        for index in range(number, len(requests), connections):
             due = began + index / per_second
             await asyncio.sleep(max(due - time.perf_counter(), 0))
-            await connections[number].send(requests[index])
+            await clients[number].store(requests[index])
             found.append(time.perf_counter() - due)
 
-    await asyncio.gather(*(lane(number) for number in range(len(connections))))
-    await asyncio.gather(*(connection.close() for connection in connections))
+    await asyncio.gather(*(lane(number) for number in range(connections)))
+    for client in clients:
+        client.close()
     return Latencies(tuple(found))
