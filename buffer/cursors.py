@@ -4,11 +4,10 @@ seq   1 ─────────────── position ───── [
       all done                  open      done       open     done       open
 """
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True):
     """All seqs below `position` are done, and the `done` ranges (inclusive, sorted) above it."""
 
     position: int

@@ -8,9 +8,12 @@ settle ──► dead letter ──replay──► back in line ──► delive
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from forebay.buffer import database as db
 from forebay.buffer.crash import point
@@ -75,8 +78,7 @@ class DeadLetter:
     """Given by the log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """Which dead letters: all that match everything that is given."""
 
     sink: str | None = None

@@ -4,9 +4,11 @@ Keys are written in the transaction of their events, so they tell the truth afte
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from forebay.buffer.entry import Entry
 from forebay.buffer.transaction import Transaction
@@ -25,8 +27,7 @@ _BOUNDS = "SELECT (SELECT min(id) FROM seen), (SELECT max(id) FROM seen)"
 _FORGET = "DELETE FROM seen WHERE id < ? OR (id < ? AND at <= ?)"
 
 
-@dataclass(frozen=True, slots=True)
-class Fresh:
+class Fresh(msgspec.Struct, frozen=True, gc=False):
     """What of an entry is new, the keys to keep once it is stored, and how much was not new."""
 
     entry: Entry

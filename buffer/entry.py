@@ -1,10 +1,9 @@
 """What goes into the log, and what comes back for it."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """Events of one stream that are stored together or not at all.
 
     `payload` holds `count` events as NDJSON: one a line, no newline inside an event nor at the
@@ -23,8 +22,7 @@ class Entry:
     event_keys: tuple[bytes | None, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What became of an entry. The seqs are None when nothing new was stored."""
 
     accepted: int

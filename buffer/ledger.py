@@ -5,9 +5,11 @@ the event loop, which keeps a copy of its own: so what the loop shows is always 
 commit, never between two.
 """
 
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+
+import msgspec
+from msgspec.structs import replace
 
 from forebay.buffer.cursors import Cursor
 
@@ -24,8 +26,7 @@ class Outcome(StrEnum):
     """Counts beside the others: events sent again after an answer that never came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(msgspec.Struct, frozen=True):
     """A stream, and how many of its events were ever appended, and are stored now."""
 
     id: int
@@ -33,8 +34,7 @@ class Stream:
     stored: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SinkState:
+class SinkState(msgspec.Struct, frozen=True):
     """A sink as the log sees it: where it is, and what became of its events. Counts of events."""
 
     streams: tuple[str, ...]
@@ -71,6 +71,11 @@ class SinkState:
         )  # fmt: skip
 
     @property
+    def came(self) -> int:
+        """Events that were ever put in line for this sink."""
+        return self.routed + self.replayed
+
+    @property
     def subscription(self) -> tuple[tuple[str, ...], int | None]:
         """What decides which events are routed to the sink."""
         return self.streams, self.abandoned_at
@@ -89,24 +94,26 @@ class SinkState:
             outcome.value: getattr(self, outcome.value) + events
             for outcome, events in outcomes.items()
         }
-        return replace(self, **changes)  # type: ignore[arg-type]  # the keys are counters only
+        return replace(self, **changes)
 
 
-@dataclass(slots=True)
-class Changes:
-    """What one commit changed; a None means that it did not."""
+class Changes(msgspec.Struct):
+    """What commits changed; a None means that they did not."""
 
+    segments: int = 0
+    """Segments that were appended, if nothing else was done: `counted` tells."""
+    counted: bool = False
+    """The counters in the file were brought up to date."""
     next_seq: int | None = None
     used_bytes: int | None = None
     oldest_at: float | None = None
     quarantined: int | None = None
-    streams: dict[str, Stream] = field(default_factory=dict)
-    sinks: dict[str, SinkState | None] = field(default_factory=dict)
+    streams: dict[str, Stream] = msgspec.field(default_factory=dict)
+    sinks: dict[str, SinkState | None] = msgspec.field(default_factory=dict)
     """A sink that is None was forgotten."""
 
 
-@dataclass(slots=True)
-class Ledger:
+class Ledger(msgspec.Struct):
     """The sum of all changes so far."""
 
     instance: str
@@ -116,9 +123,11 @@ class Ledger:
     """When the oldest stored event came, in seconds since the epoch; 0 without any."""
     quarantined: int = 0
     """Segments ever set aside."""
-    streams: dict[str, Stream] = field(default_factory=dict)
-    sinks: dict[str, SinkState] = field(default_factory=dict)
-    _routes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    streams: dict[str, Stream] = msgspec.field(default_factory=dict)
+    sinks: dict[str, SinkState] = msgspec.field(default_factory=dict)
+    uncounted: Changes = msgspec.field(default_factory=Changes)
+    """What the last segments added, and the counters in the file do not have yet."""
+    _routes: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
     @property
     def events(self) -> int:
@@ -172,6 +181,15 @@ class Ledger:
         if changes.quarantined is not None:
             self.quarantined = changes.quarantined
         self.streams.update(changes.streams)
+        self._merge_uncounted(changes)
+
+    def _merge_uncounted(self, changes: Changes) -> None:
+        if changes.counted:
+            self.uncounted = Changes()
+        elif changes.segments:
+            self.uncounted.segments += changes.segments
+            self.uncounted.streams.update(changes.streams)
+            self.uncounted.sinks.update(changes.sinks)
 
     def _merge_sink(self, name: str, sink: SinkState | None) -> None:
         before = self.sinks.get(name)

@@ -51,10 +51,8 @@ class Maintenance:
         self._trim_again = self._vacuum_due = True
 
     def wait(self, ledger: Ledger, wall: float) -> float:
-        """Seconds until something is due without any commit; infinite when nothing is."""
-        if self.due(ledger, wall, idle=True):
-            return 0.0
-        return ledger.oldest_at + self._max_age - wall if ledger.oldest_at else inf
+        """Seconds until something becomes due without any commit; infinite when nothing will."""
+        return max(ledger.oldest_at + self._max_age - wall, 0.0) if ledger.oldest_at else inf
 
     def due(self, ledger: Ledger, wall: float, *, idle: bool) -> bool:
         """Whether there is a bite to take now."""

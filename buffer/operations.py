@@ -8,8 +8,11 @@ written: it may be written twice around a failing disk, and must count once.
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from forebay.buffer.crash import point
 from forebay.buffer.dead_letters import DeadLetter, bury, delivered_again, refused_again, sent_again
@@ -21,28 +24,27 @@ from forebay.buffer.transaction import Transaction
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Append:
+Result = Receipt | BufferFault
+"""What became of an entry; a fault says why nothing of it was stored."""
+Done = Callable[[Result], None]
+"""Called on the event loop, once; must not raise."""
+
+
+class Append(msgspec.Struct):
     """Store an entry. The writer takes all that wait at once, and fills in the result."""
 
     entry: Entry
-    future: asyncio.Future[Receipt]
-    result: Receipt | BufferFault | None = None
+    done: Done
+    result: Result | None = None
 
     def finish(self) -> None:
         """Tell who waits."""
-        if self.future.done():
-            return  # the client went away
-        if isinstance(self.result, Receipt):
-            self.future.set_result(self.result)
-        elif self.result is not None:
-            self.future.set_exception(self.result)
-            self.future.exception()  # the client may go away before it looks
+        if self.result is not None:
+            self.done(self.result)
 
     def lost(self, error: BufferFault) -> None:
         """It will never be written."""
-        self.result = error
-        self.finish()
+        self.done(error)
 
 
 class Write(ABC):

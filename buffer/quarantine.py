@@ -6,8 +6,9 @@ stream: how far it reaches follows from where the next one begins.
 
 import sqlite3
 import time
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from forebay.buffer.crash import point
 from forebay.buffer.database import PAGE_SIZE

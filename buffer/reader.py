@@ -1,67 +1,19 @@
-"""Reading the log for one sink: short read-only queries, from a position onwards."""
+"""Reading the log for one sink, from a position onwards: from memory what is new, else the file."""
 
-import asyncio
-import json
-import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final
 
 import aiosqlite
 
-from forebay.buffer import database as db
 from forebay.buffer.cursors import Cursor
-from forebay.buffer.errors import BufferDamaged, BufferUnavailable
-from forebay.buffer.ledger import Ledger
-from forebay.buffer.segment import Row, Slice, unpack
+from forebay.buffer.fetch import Damage, Fetcher, Found, Wanted
+from forebay.buffer.ledger import Ledger, SinkState
+from forebay.buffer.segment import Slice
+from forebay.buffer.tail import Tail
 
-_AHEAD_ROWS: Final = 2048
-"""Segments looked at by one query."""
-_INLINE_BYTES: Final = 64 * 1024
-"""Up to here, unpacking on the event loop is quicker than handing it to a thread."""
-
-# The headers of the segments ahead tell how many of them are needed; only their blobs are read.
-# What a damaged column holds may be of any type and size: hence the casts, and `total`, which
-# never overflows.
-_COLUMNS = """
-    segments.first_seq, coalesce(CAST(segments.events AS INTEGER), 0),
-    coalesce(CAST(stream AS INTEGER), 0), coalesce(CAST(received_at AS REAL), 0),
-    coalesce(CAST(segments.size AS INTEGER), 0), coalesce(CAST(checksum AS INTEGER), 0),
-    CAST(attributes AS BLOB), coalesce(CAST(data AS BLOB), x'')
-"""
-_READ = f"""
-    SELECT {_COLUMNS}
-    FROM (
-        SELECT first_seq,
-               total(events) OVER ahead - events AS events_before,
-               total(size) OVER ahead - size AS size_before
-        FROM (
-            SELECT first_seq, events, size FROM segments
-            WHERE first_seq >= :since AND first_seq < :end AND {{streams}}
-            ORDER BY first_seq LIMIT :rows
-        )
-        WINDOW ahead AS (ORDER BY first_seq ROWS UNBOUNDED PRECEDING)
-    ) AS ahead JOIN segments USING (first_seq)
-    WHERE events_before < :events AND size_before < :size
-    ORDER BY first_seq
-"""
-_READ_ONE = f"SELECT {_COLUMNS} FROM segments WHERE first_seq = ?"
-_FIND_ONE = """
-    SELECT first_seq FROM segments
-    WHERE first_seq >= :since AND first_seq < :end AND {streams} ORDER BY first_seq LIMIT 1
-"""
-_ALL_STREAMS = "true"
-_ONLY_STREAMS = "stream IN (SELECT value FROM json_each(:ids))"
-# None where the segment that held a seq was set aside: the one before it does not reach so far.
-_SEGMENT_OF = """
-    SELECT max(first_seq) FROM (
-        SELECT first_seq, events FROM segments WHERE first_seq <= :seq
-        ORDER BY first_seq DESC LIMIT 1
-    )
-    WHERE first_seq + events > :seq
-"""
+__all__ = ["Damage", "LogReader", "Reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,37 +27,26 @@ class Reading:
     slices: tuple[Slice, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A segment that could not be read."""
-
-    first_seq: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a query found ahead."""
-
-    rows: Sequence[Row]
-    to_end: bool
-    """There is nothing for the sink behind them."""
-    damage: Damage | None = None
-
-
 class LogReader:
     """Goes through the log once, in the order of seq, past what the sink is done with.
 
     It keeps what it unpacked and did not yet hand out: at most one segment more than was asked.
+    One `read` or `ahead` at a time.
     """
 
     def __init__(
-        self, name: str, ledger: Callable[[], Ledger], connection: aiosqlite.Connection
+        self,
+        name: str,
+        ledger: Callable[[], Ledger],
+        connection: aiosqlite.Connection,
+        tail: Tail | None = None,
     ) -> None:
         self._name = name
         self._ledger = ledger
-        self._connection = connection
-        self.position = ledger().sinks[name].cursor.position
+        self._fetcher = Fetcher(connection)
+        self._tail = tail or Tail()
+        self._streams = _Streams()
+        self.position = self._cursor.position
         """Everything below was handed out."""
         self._ready: deque[Slice] = deque()
         self._ready_to = self.position
@@ -119,6 +60,7 @@ class LogReader:
         Slices are joined by newlines: each counts its payload and one byte. With `until`, which
         must not be below `position`, the stretch ends there at the latest.
         """
+        self._forget_done()
         taken: list[Slice] = []
         first, events, size = self.position, max_events, max_bytes
         end = inf if until is None else until + 1
@@ -141,14 +83,41 @@ class LogReader:
         self.position = int(min(self._next, end))
         return Reading(first, self.position - 1, tuple(taken))
 
+    async def ahead(self, max_events: int, max_bytes: int) -> None:
+        """Get so much ready for the next `read`, which need not be for as much.
+
+        Nothing is handed out by that: what others are done with until then is left out.
+        """
+        events = max_events - sum(slice_.count for slice_ in self._ready)
+        size = max_bytes - sum(len(slice_.payload) + 1 for slice_ in self._ready)
+        while events > 0 and size > 0 and self._ready_to < self._ledger().next_seq:
+            before = len(self._ready)
+            if await self._fetch(events, size) is not None:
+                return  # the `read` that gets there will tell
+            for index in range(before, len(self._ready)):
+                events -= self._ready[index].count
+                size -= len(self._ready[index].payload) + 1
+
+    @property
+    def _cursor(self) -> Cursor:
+        return self._ledger().sinks[self._name].cursor
+
     @property
     def _next(self) -> int:
         """Below this there is nothing more for the sink."""
         return self._ready[0].first_seq if self._ready else self._ready_to
 
+    def _forget_done(self) -> None:
+        """What was got ready may have been dropped or have expired meanwhile."""
+        cursor = self._cursor
+        if self._ready and cursor.touches(self._ready[0].first_seq, self._ready[-1].next_seq - 1):
+            self._ready = deque(part for each in self._ready for part in _open_parts(each, cursor))
+
     def _take(self, events: int, size: int, *, force: bool) -> tuple[Slice | None, bool]:
         """The next slice or as much of it as fits, and whether that was all of it."""
         head = self._ready[0]
+        if head.count <= events and len(head.payload) <= size:
+            return self._ready.popleft(), True
         fitting = min(events, head.fitting(size))
         if fitting == 0:
             if not force:
@@ -160,98 +129,77 @@ class LogReader:
         return head, False
 
     async def _fetch(self, events: int, size: int) -> Damage | None:
-        """Unpack the next segments into `_ready`."""
+        """Append the next segments to `_ready`."""
         ledger = self._ledger()
-        end, sink = ledger.next_seq, ledger.sinks[self._name]
-        since = sink.cursor.next_open(self._ready_to)
+        end, since = ledger.next_seq, self._cursor.next_open(self._ready_to)
         if since >= end:
             self._ready_to = since
             return None
-        names = {stream.id: name for name, stream in ledger.streams.items() if sink.takes(name)}
-        only = None if len(names) == len(ledger.streams) else list(names)
-        found = await self._find(since, end, events, size, only)
-        slices, damage = await _unpack_all(found.rows, names)
-        damage = damage or found.damage
-        for slice_ in slices:
-            self._ready.extend(_open_parts(slice_, since, sink.cursor))
-        if damage is not None:
-            self._ready_to = max(since, damage.first_seq)
+        self._streams.refresh(ledger, ledger.sinks[self._name])
+        found = self._recall(since, end, events, size)
+        if found is None:
+            wanted = Wanted(since, end, events, size, self._streams.ids, self._streams.all)
+            found = await self._fetcher.fetch(wanted)
+        cursor = self._cursor
+        for slice_ in found.slices:
+            if slice_.first_seq >= since and not cursor.touches(
+                slice_.first_seq, slice_.next_seq - 1
+            ):
+                self._ready.append(slice_)
+            else:
+                self._ready.extend(_open_parts(slice_, cursor, since))
+        if found.damage is not None:
+            self._ready_to = max(since, found.damage.first_seq)
         elif found.to_end:
             self._ready_to = end
-        else:
-            self._ready_to = found.rows[-1].first_seq + found.rows[-1].events
-        return damage
+        elif found.slices:
+            self._ready_to = found.slices[-1].next_seq
+        return found.damage
 
-    async def _find(
-        self, since: int, end: int, events: int, size: int, only: list[int] | None
-    ) -> _Found:
-        """The segments from the one that holds `since`, until there is enough."""
-        streams = _ALL_STREAMS if only is None else _ONLY_STREAMS
-        parameters: dict[str, Any] = {"end": end, "size": size, "rows": _AHEAD_ROWS}
-        if only is not None:
-            parameters["ids"] = json.dumps(only)
-        try:
-            [[begin]] = await self._connection.execute_fetchall(_SEGMENT_OF, {"seq": since})
-            parameters["since"] = begin = begin or since
-            parameters["events"] = events + since - begin
-            rows = await self._rows(_READ.format(streams=streams), parameters)
-        except sqlite3.Error as error:
-            if "events" not in parameters or not db.is_corrupt(error):
-                raise BufferUnavailable(f"cannot read the log: {db.describe(error)}") from error
-            return await self._find_one(_FIND_ONE.format(streams=streams), parameters)
-        return _Found(rows, _exhausted(rows, events, size))
-
-    async def _find_one(self, query: str, parameters: dict[str, Any]) -> _Found:
-        """The next segment alone, for when one of several is torn: by and by, that one."""
-        try:
-            for (first_seq,) in await self._connection.execute_fetchall(query, parameters):
-                return await self._one(first_seq)
-        except sqlite3.Error as error:
-            raise BufferUnavailable(f"cannot read the log: {db.describe(error)}") from error
-        return _Found((), to_end=True)
-
-    async def _one(self, first_seq: int) -> _Found:
-        try:
-            return _Found(await self._rows(_READ_ONE, (first_seq,)), to_end=False)
-        except sqlite3.Error as error:
-            if not db.is_corrupt(error):
-                raise
-            reason = f"segment {first_seq}: {db.describe(error)}"
-            return _Found((), to_end=False, damage=Damage(first_seq, reason))
-
-    async def _rows(self, query: str, parameters: Any) -> list[Row]:
-        return [Row(*row) for row in await self._connection.execute_fetchall(query, parameters)]
+    def _recall(self, since: int, end: int, events: int, size: int) -> Found | None:
+        """What `fetch` would find, where all of it is in memory."""
+        recent = self._tail.since(since, end)
+        if recent is None:
+            return None
+        found = Found()
+        for slice_ in recent:
+            if slice_.stream not in self._streams.names:
+                continue
+            found.slices.append(slice_)
+            events -= slice_.next_seq - max(slice_.first_seq, since)
+            size -= len(slice_.payload) + 1
+            if events <= 0 or size <= 0:
+                return found
+        found.to_end = True
+        return found
 
 
-def _exhausted(rows: Sequence[Row], events: int, size: int) -> bool:
-    """Whether a query that was asked for so much found the log's end."""
-    return (
-        len(rows) < _AHEAD_ROWS
-        and sum(row.events for row in rows) < events
-        and sum(row.size for row in rows) < size
-    )
+class _Streams:
+    """The streams that a sink takes. There may be many, and they only become more."""
+
+    def __init__(self) -> None:
+        self._known: tuple[int, tuple[str, ...]] = (0, ())
+        self.ids: dict[int, str] = {}
+        """Their names by their ids."""
+        self.names: frozenset[str] = frozenset()
+
+    @property
+    def all(self) -> bool:
+        """There are no others."""
+        return len(self.ids) == self._known[0]
+
+    def refresh(self, ledger: Ledger, sink: SinkState) -> None:
+        """Look again, if there is anything new."""
+        known = (len(ledger.streams), sink.streams)
+        if known != self._known:
+            self._known = known
+            self.ids = {
+                stream.id: name for name, stream in ledger.streams.items() if sink.takes(name)
+            }
+            self.names = frozenset(self.ids.values())
 
 
-async def _unpack_all(
-    rows: Sequence[Row], names: dict[int, str]
-) -> tuple[list[Slice], Damage | None]:
-    if sum(len(row.data) for row in rows) <= _INLINE_BYTES:
-        return _unpack(rows, names)
-    return await asyncio.to_thread(_unpack, rows, names)
-
-
-def _unpack(rows: Sequence[Row], names: dict[int, str]) -> tuple[list[Slice], Damage | None]:
-    """The events of all rows up to the first damaged one."""
-    slices: list[Slice] = []
-    for row in rows:
-        try:
-            slices.append(unpack(row, names.get(row.stream, "")))
-        except BufferDamaged as error:
-            return slices, Damage(row.first_seq, str(error))
-    return slices, None
-
-
-def _open_parts(slice_: Slice, since: int, cursor: Cursor) -> Iterator[Slice]:
+def _open_parts(slice_: Slice, cursor: Cursor, since: int = 0) -> Iterator[Slice]:
     """What of a slice is from `since` on and not done."""
     rest: Slice | None = slice_
     while rest is not None:

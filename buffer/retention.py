@@ -6,10 +6,11 @@ checkpoint  copies the WAL into the file
 """
 
 import sqlite3
-from dataclasses import replace
 from itertools import zip_longest
 from math import inf
 from typing import Final
+
+from msgspec.structs import replace
 
 from forebay.buffer import database as db
 from forebay.buffer.crash import point

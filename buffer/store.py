@@ -9,11 +9,12 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import aiosqlite
+from msgspec.structs import replace
 
 from forebay.buffer import database as db
 from forebay.buffer.dead_letters import (
@@ -32,8 +33,10 @@ from forebay.buffer.ledger import Ledger, Outcome, SinkState
 from forebay.buffer.operations import (
     Append,
     Call,
+    Done,
     Note,
     Operation,
+    Result,
     Settle,
     SettleReplayed,
 )
@@ -41,10 +44,13 @@ from forebay.buffer.options import BufferOptions
 from forebay.buffer.quarantine import quarantine
 from forebay.buffer.reader import Damage, LogReader
 from forebay.buffer.subscriptions import abandon, subscribe
+from forebay.buffer.tail import Tail
 from forebay.buffer.transaction import Transaction
 from forebay.buffer.writer import Commit, Writer
 
 T = TypeVar("T")
+
+Listener = Callable[[SinkState], None]
 
 
 class _Change(Protocol):
@@ -81,7 +87,9 @@ class Store:
         self._ended: str | None = "the buffer is not open"
         self._tidy = asyncio.Event()
         self._line: list[Operation] = []
+        self._tail = Tail()
         self._arrivals: dict[str, asyncio.Event] = {}
+        self._listeners: dict[str, Listener] = {}
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -120,15 +128,21 @@ class Store:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────
 
-    def append(self, entry: Entry) -> asyncio.Future[Receipt]:
-        """Store an entry; the future ends when it is as durable as `buffer.durability` says.
+    def submit(self, entry: Entry, done: Done) -> None:
+        """Store an entry; `done` learns of it once it is as durable as `buffer.durability` says.
 
-        Raises BufferUnavailable, or sets it or BufferFull on the future: nothing was stored.
+        It is called with the receipt, or with BufferFull or BufferUnavailable when nothing was
+        stored: on the event loop, once, and for all entries of a commit one after another, in
+        their order. It must not raise. Raises BufferUnavailable at once while the disk refuses.
         """
-        if self.fault is not None:
-            raise BufferUnavailable(self.fault)
-        future = self._loop.create_future()
-        self._submit(Append(entry, future))
+        if (fault := self.fault) is not None:
+            raise BufferUnavailable(fault)
+        self._submit(Append(entry, done))
+
+    def append(self, entry: Entry) -> asyncio.Future[Receipt]:
+        """Store an entry: `submit` for who rather waits for a future."""
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.submit(entry, partial(_finish, future))
         return future
 
     def settle(
@@ -184,6 +198,7 @@ class Store:
         await self.purge(Selection(sink=sink))
         await self._call(lambda transaction: forget(transaction, sink))
         self._arrivals.pop(sink, None)
+        self._listeners.pop(sink, None)
 
     async def quarantine(self, damage: Damage) -> None:
         """Set a segment aside that could not be read, and count its events for every sink."""
@@ -255,11 +270,14 @@ class Store:
             self._loop.call_soon_threadsafe(self._publish, commit)
 
     def _publish(self, commit: Commit) -> None:
-        routed = {name: self._waiting(name) for name in self._arrivals}
+        before = self._ledger.sinks
         if commit.reloaded is not None:
             self._ledger = commit.reloaded
+            self._tail.clear()
         lost = self._ledger.losses(commit.changes)
+        grown = self._grown(before, commit)
         self._ledger.merge(commit.changes)
+        self._tail.extend(commit.slices)
         if commit.tidy:
             self._tidy.set()
         else:
@@ -271,13 +289,21 @@ class Store:
             write.committed()
         if commit.events or lost:
             self._observe(CommitStats(commit.events, commit.seconds, lost))
-        for name, before in routed.items():
-            if self._waiting(name) > before:
+        for name in grown:
+            if name in self._arrivals:
                 self._arrivals[name].set()
+            if name in self._listeners:
+                self._listeners[name](self._ledger.sinks[name])
 
-    def _waiting(self, name: str) -> int:
-        sink = self._ledger.sinks.get(name)
-        return sink.routed + sink.replayed if sink else 0
+    def _grown(self, before: Mapping[str, SinkState], commit: Commit) -> list[str]:
+        """The sinks that something new waits for."""
+        if commit.reloaded is not None:
+            return list(self._ledger.sinks)
+        return [
+            name
+            for name, sink in commit.changes.sinks.items()
+            if sink is not None and (name not in before or sink.came > before[name].came)
+        ]
 
     def _set_fault(self, commit: Commit) -> None:
         self._fault = commit.fault and f"the disk refuses writes: {commit.fault}"
@@ -300,6 +326,10 @@ class Store:
     def reader(self, sink: str) -> LogReader:
         """A reader from where `sink` is; it must be subscribed."""
         return LogReader(sink, lambda: self._ledger, self._connection)
+
+    def watch(self, sink: str, listener: Listener) -> None:
+        """Call `listener` after each commit with something new for `sink`; the newest is called."""
+        self._listeners[sink] = listener
 
     def arrival(self, sink: str) -> asyncio.Event:
         """Set whenever there are new events for `sink`; who waits for it clears it."""
@@ -340,3 +370,13 @@ class Store:
     def fault(self) -> str | None:
         """Why nothing can be stored now; None when all is well."""
         return self._ended or self._fault
+
+
+def _finish(future: asyncio.Future[Receipt], result: Result) -> None:
+    if future.done():
+        return  # who waited went away
+    if isinstance(result, Receipt):
+        future.set_result(result)
+    else:
+        future.set_exception(result)
+        future.exception()  # who waited may go away before it looks

@@ -1,7 +1,8 @@
 """Which sink takes which streams, from where on."""
 
 from collections.abc import Collection
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from forebay.buffer.cursors import Cursor
 from forebay.buffer.ledger import Outcome, SinkState

@@ -7,6 +7,7 @@
 There is no timer: while one commit is on its way to disk, the next group gathers.
 """
 
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -25,6 +26,7 @@ from forebay.buffer.ledger import Changes, Ledger
 from forebay.buffer.maintenance import Maintenance
 from forebay.buffer.operations import Append, Operation, Write
 from forebay.buffer.options import BufferOptions
+from forebay.buffer.segment import Slice
 from forebay.buffer.transaction import Transaction, load
 
 LAZY_SECONDS: Final = 0.1
@@ -34,6 +36,8 @@ _BITE_SECONDS: Final = 0.02
 """Under load, the least time between two bites of maintenance."""
 _PAGES_PER_COMMIT: Final = 6
 """WAL pages of a commit beside its segments: tree nodes, counters. An estimate."""
+_PAGES_PER_APPEND: Final = 2
+"""The same, of a commit that writes no counters."""
 _FREED_PER_PAGE: Final = 4 * db.PAGE_SIZE
 """Bytes freed for which a page of free list and tree is written. An estimate."""
 
@@ -45,6 +49,8 @@ class Commit:
     changes: Changes = field(default_factory=Changes)
     appends: list[Append] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
+    slices: list[Slice] = field(default_factory=list)
+    """The events that were stored, for those who read the end of the log."""
     events: int = 0
     seconds: float = 0.0
     fault: str | None = None
@@ -87,6 +93,7 @@ class Writer:
         self._kept: list[Write] = []
         self._stopping = False
         self._last_bite = 0.0
+        self._tidy = False
 
     # ── from the event loop ──────────────────────────────────────────────────────────────────
 
@@ -128,8 +135,11 @@ class Writer:
                 operations = self._gather()
                 if operations or self._kept or self._database is None:
                     self._write(operations)
-                if self._database is not None:
+                else:  # woken by time alone, which may have made something due
+                    self._tidy = False
+                if self._database is not None and not self._tidy:
                     self._maintain(idle=self._queue.empty())
+            self._close_books()
         except BaseException as error:
             self._publish(Commit(crash=error))
             raise
@@ -163,8 +173,10 @@ class Writer:
         """How long to wait for the next operation; None is for ever."""
         if self._database is None:
             return _REOPEN_SECONDS
+        if not self._tidy:
+            return 0.0
         seconds = self._maintenance.wait(self._ledger, self._wall())
-        return None if seconds == inf else max(seconds, 0.0)
+        return None if seconds == inf else seconds
 
     def _write(self, operations: Iterable[Operation]) -> None:
         commit = Commit(writes=self._kept)
@@ -192,7 +204,9 @@ class Writer:
         transaction = Transaction(database, self._ledger)
         point("commit.begin")
         database.execute("BEGIN IMMEDIATE")
-        self._appender.append(transaction, commit.appends, self._wall(), self._ledger.used_bytes)
+        commit.slices = self._appender.append(
+            transaction, commit.appends, self._wall(), self._ledger.used_bytes
+        )
         for write in commit.writes:
             write.write(transaction)
         transaction.finish()
@@ -201,8 +215,9 @@ class Writer:
         point("commit.committed")
         commit.events = transaction.next_seq - self._ledger.next_seq
         used = self._finish(transaction, commit)
-        self._maintenance.wal_pages += max(used, 0) // db.PAGE_SIZE + _PAGES_PER_COMMIT
-        commit.tidy = not self._maintenance.due(self._ledger, self._wall(), idle=True)
+        pages = _PAGES_PER_COMMIT if transaction.changes.counted else _PAGES_PER_APPEND
+        self._maintenance.wal_pages += max(used, 0) // db.PAGE_SIZE + pages
+        self._look_what_is_due(commit)
         commit.seconds = time.perf_counter() - began
 
     def _finish(self, transaction: Transaction, commit: Commit) -> int:
@@ -212,6 +227,10 @@ class Writer:
         self._ledger.merge(transaction.changes)
         commit.changes = transaction.changes
         return self._ledger.used_bytes - before
+
+    def _look_what_is_due(self, commit: Commit) -> None:
+        due = self._maintenance.due(self._ledger, self._wall(), idle=True)
+        self._tidy = commit.tidy = not due
 
     # ── between commits ──────────────────────────────────────────────────────────────────────
 
@@ -226,11 +245,21 @@ class Writer:
             if transaction is not None:
                 freed = -self._finish(transaction, commit)
                 self._maintenance.wal_pages += _PAGES_PER_COMMIT + max(freed, 0) // _FREED_PER_PAGE
-            commit.tidy = not self._maintenance.due(self._ledger, self._wall(), idle=True)
+            self._look_what_is_due(commit)
         except sqlite3.Error as error:
             self._refuse(commit, error)
         self._last_bite = time.monotonic()
         self._publish(commit)
+
+    def _close_books(self) -> None:
+        """Let nothing have to be told from segments in a file that was closed in order."""
+        if self._database is None or not self._ledger.uncounted.segments:
+            return
+        with contextlib.suppress(sqlite3.Error):  # `load` can do without
+            transaction = Transaction(self._database, self._ledger)
+            self._database.execute("BEGIN IMMEDIATE")
+            transaction.finish(counted=True)
+            self._database.execute("COMMIT")
 
     # ── when the disk refuses ────────────────────────────────────────────────────────────────
 
@@ -242,7 +271,7 @@ class Writer:
                 refusal(self._options.max_bytes) if capacity_hit else _unavailable(error)
             )
         self._kept = commit.writes
-        commit.writes, commit.changes, commit.events = [], Changes(), 0
+        commit.writes, commit.slices, commit.changes, commit.events = [], [], Changes(), 0
         commit.fault = db.describe(error)
         self._abandon()
 

@@ -1,12 +1,12 @@
 """Dead letters over HTTP: looked at, put back in line, deleted."""
 
 from collections.abc import Awaitable, Callable, Container
-from dataclasses import replace
 from typing import Annotated, Any, Final
 
 import msgspec
 import structlog
 from aiohttp import web
+from msgspec.structs import replace
 
 from forebay.buffer import BufferFault, DeadLetter, Progress, Selection, Store
 from forebay.daemon.admin.guard import failure

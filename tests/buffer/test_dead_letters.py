@@ -1,11 +1,11 @@
 """Dead letters are bounded and counted, keep their ids and their bytes, and are one each."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from buffer_kit import WallClock, line, numbered, opened, rows
+from msgspec.structs import replace
 
 from forebay.buffer import BufferOptions, DeadLetter, Outcome, Selection, Store
 from forebay.buffer.dead_letters import _OLDEST, waiting

@@ -1,12 +1,12 @@
 """What was stored before, within the window, is not stored again; what was not, is."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from buffer_kit import WallClock, block, drain, entry, numbered, opened, rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from forebay.buffer import BufferFull, BufferOptions, Entry, Outcome, Receipt, WhenFull
 

@@ -1,9 +1,9 @@
 """What comes twice is stored once: in one commit group, in a full log, and within bounds."""
 
 import asyncio
-from dataclasses import replace
 
 from buffer_kit import WallClock, block, drain, entry, numbered, opened, rows
+from msgspec.structs import replace
 
 from forebay.buffer import BufferFull, BufferOptions, Entry, Outcome, Receipt, Store, WhenFull
 

@@ -1,8 +1,7 @@
-from dataclasses import fields, replace
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import fields, replace
 
 from forebay.buffer import BufferDamaged, Slice
 from forebay.buffer.segment import MAX_SIZE, Packer, Row, chunks, unpack

@@ -24,13 +24,14 @@ async def client(store, name, start):
         print("stored", receipt.first_seq, b"|".join(events).decode(), flush=True)
 
 async def pipeline(store):
-    reader = store.reader("fast")
+    reader, arrived = store.reader("fast"), asyncio.Event()
+    store.watch("fast", lambda _: arrived.set())
     flights = []
     while True:
         reading = await reader.read(7, 100_000)
         if reading.last < reading.first:
-            store.arrival("fast").clear()
-            await store.arrival("fast").wait()
+            await arrived.wait()
+            arrived.clear()
             continue
         flights.append(reading)
         if len(flights) == 3:

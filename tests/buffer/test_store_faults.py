@@ -94,7 +94,7 @@ async def main(path):
     await store.open()
     await store.subscribe("all", ("*",), start_now=False)
     stored = []
-    limit(300_000)
+    limit(150_000)
     for number in range(1000):
         try:
             payload = b'{"n": "%s"}' % (str(number) * 3000).encode()

@@ -1,0 +1,68 @@
+"""The tail: the newest events of the log, kept in memory, so that who keeps up reads no file.
+
+    file    ─────────────────────────────────────────────►
+    tail                                   [start ─── end)
+                     far behind: the file ─►│ from here on: memory
+
+It holds every event of its stretch, of whatever stream. Where events were not handed to it, it
+begins anew behind the gap.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import attrgetter
+from typing import Final
+
+from forebay.buffer.segment import Slice
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""NDJSON that is kept, at most, for all sinks together."""
+_OVERHEAD: Final = 256
+"""What a slice takes in memory beside its payload, about; and an event's attributes."""
+
+_first_seq = attrgetter("first_seq")
+
+
+class Tail:
+    """Slices in the order of seq, without a gap. It knows nothing of what is done."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._slices: deque[Slice] = deque()
+        self._size = 0
+
+    def __repr__(self) -> str:
+        ends = (
+            f"{self._slices[0].first_seq}-{self._slices[-1].next_seq - 1}" if self._slices else ""
+        )
+        return f"<Tail {ends} bytes={self._size}>"
+
+    def extend(self, slices: Sequence[Slice]) -> None:
+        """Add what a commit stored, in the order of seq; what is too much is let go."""
+        for slice_ in slices:
+            if self._slices and self._slices[-1].next_seq != slice_.first_seq:
+                self.clear()
+            self._slices.append(slice_)
+            self._size += _cost(slice_)
+        while self._size > self._max_bytes:
+            self._size -= _cost(self._slices.popleft())
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._slices.clear()
+        self._size = 0
+
+    def since(self, seq: int, end: int) -> Iterator[Slice] | None:
+        """The slices from the one that holds `seq` on, if all from there to below `end` are here.
+
+        Their number is bounded, and they must be used before the next commit.
+        """
+        if not self._slices or self._slices[-1].next_seq < end or self._slices[0].first_seq > seq:
+            return None
+        return islice(self._slices, bisect_right(self._slices, seq, key=_first_seq) - 1, None)
+
+
+def _cost(slice_: Slice) -> int:
+    return len(slice_.payload) + _OVERHEAD * (1 + len(slice_.attributes or ()))
