@@ -28,11 +28,10 @@ from typing import Any
 import msgspec
 
 from forebay.sinks._error_text import shorten
+from forebay.sinks.powerbi import glance
 from forebay.sinks.powerbi.options import ColumnType, LongStrings
 
-MAX_STRING = 4000
 _SHOWN = 40
-_INT64 = range(-(2**63) + 1, 2**63 - 1)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
 _PLACES = Decimal("0.0001")
 _DECIMAL = Context(prec=28, rounding=ROUND_HALF_EVEN)
@@ -45,15 +44,28 @@ Convert = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """Converts columns. `passes` says at a glance that a column may be sent as it is."""
+    """Converts columns: not at all where they pass at a glance, else value by value."""
 
     convert: Convert
-    passes: Callable[[list[Any]], bool]
+    passes: glance.Passes
 
     def column(self, values: list[Any], faults: dict[int, str]) -> list[Any]:
         """The converted values; what cannot be converted is told in `faults`, by its index."""
         if self.passes(values):
             return values
+        return (self._texts if glance.texts(values) else self._each)(values, faults)
+
+    def _texts(self, values: list[str | None], faults: dict[int, str]) -> list[Any]:
+        """Converts each text once: days, above all, come again and again."""
+        texts = list(dict.fromkeys(values))
+        bad: dict[int, str] = {}
+        converted = dict(zip(texts, self._each(texts, bad), strict=True))
+        if bad:
+            reasons = {texts[index]: reason for index, reason in bad.items()}
+            faults.update((i, reasons[text]) for i, text in enumerate(values) if text in reasons)
+        return list(map(converted.__getitem__, values))
+
+    def _each(self, values: list[Any], faults: dict[int, str]) -> list[Any]:
         converted: list[Any] = []
         for index, value in enumerate(values):
             try:
@@ -69,44 +81,11 @@ def converter(column_type: ColumnType | None, long_strings: LongStrings) -> Conv
     limit = _truncate if long_strings is LongStrings.TRUNCATE else _reject
     match column_type:
         case None:
-            return Converter(lambda value: limit(_untyped(value)), _short_scalars)
+            return Converter(lambda value: limit(_untyped(value)), glance.short_scalars)
         case ColumnType.STRING:
-            return Converter(lambda value: limit(_text(value)), _short_texts)
+            return Converter(lambda value: limit(_text(value)), glance.short_texts)
         case _:
             return _FIXED[column_type]
-
-
-def _types(column: list[Any]) -> set[type]:
-    return set(map(type, column))
-
-
-def _no_look(column: list[Any]) -> bool:
-    return _types(column) <= {type(None)}
-
-
-def _booleans(column: list[Any]) -> bool:
-    return _types(column) <= {bool, type(None)}
-
-
-def _short_texts(column: list[Any]) -> bool:
-    return _types(column) <= {str, type(None)} and _all_short(column)
-
-
-def _short_scalars(column: list[Any]) -> bool:
-    return _types(column) <= {str, int, bool, msgspec.Raw, type(None)} and _all_short(column)
-
-
-def _all_short(column: list[Any]) -> bool:
-    texts = column if _types(column) == {str} else [text for text in column if type(text) is str]
-    return max(map(len, texts), default=0) <= MAX_STRING
-
-
-def _small_integers(column: list[Any]) -> bool:
-    found = _types(column)
-    if not found <= {int, type(None)}:
-        return False
-    values = column if found == {int} else [value for value in column if value is not None]
-    return not values or (min(values) in _INT64 and max(values) in _INT64)
 
 
 def _refusal(value: Any, what: str) -> ValueError:
@@ -114,31 +93,37 @@ def _refusal(value: Any, what: str) -> ValueError:
     return ValueError(f"{shorten(text, _SHOWN)} is no {what}")
 
 
-def _exact(value: Any, what: str) -> Decimal:
-    """The value of a number, which may be text."""
-    try:
-        if isinstance(value, msgspec.Raw):
-            return Decimal(bytes(value).decode())
-        if isinstance(value, int) and not isinstance(value, bool):
-            return Decimal(value)
-        if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-            return Decimal(value.strip())
-    except InvalidOperation:  # an exponent beyond what even Decimal takes
-        pass
+def _spelling(value: Any, what: str) -> str:
+    """The text of a number, which may be text already."""
+    if isinstance(value, msgspec.Raw):
+        return bytes(value).decode()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return value.strip()
     raise _refusal(value, what)
+
+
+def _exact(value: Any, what: str) -> Decimal:
+    try:
+        return Decimal(_spelling(value, what))
+    except InvalidOperation:  # an exponent beyond what even Decimal takes
+        raise _refusal(value, what) from None
 
 
 def _int64(value: Any) -> int:
     what = "Int64: a whole number within 64 bits, without the extremes"
+    if type(value) is int and value in glance.INT64:
+        return value
     exact = _exact(value, what)
-    if not (_INT64.start <= exact < _INT64.stop) or exact != exact.to_integral_value():
+    if not (glance.INT64.start <= exact < glance.INT64.stop) or exact != exact.to_integral_value():
         raise _refusal(value, what)
     return int(exact)
 
 
 def _double(value: Any) -> Any:
     what = "Double: a finite number"
-    number = float(_exact(value, what))
+    number = float(_spelling(value, what))
     if not math.isfinite(number):
         raise _refusal(value, what)
     return number if isinstance(value, str) else value
@@ -168,18 +153,21 @@ def _boolean(value: Any) -> bool:
     raise _refusal(value, "Boolean")
 
 
-def _datetime(value: Any) -> str:
-    what = "Datetime: write ISO 8601 text, like 2026-11-22T10:00:00Z"
-    if not isinstance(value, str):
-        raise _refusal(value, what)
+def _datetime(value: Any) -> str | datetime:
     try:
-        moment = datetime.fromisoformat(value)
-        if _UTC_TEXT.fullmatch(value):
-            return value
-        offset = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        if isinstance(value, str):
+            return _utc(value)
     except (ValueError, OverflowError):
-        raise _refusal(value, what) from None
-    return offset.isoformat().replace("+00:00", "Z")
+        pass
+    raise _refusal(value, "Datetime: write ISO 8601 text, like 2026-11-22T10:00:00Z")
+
+
+def _utc(text: str) -> str | datetime:
+    """The text, if it is UTC as it stands; else the moment in UTC."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    return text if text[-1] == "Z" and _UTC_TEXT.fullmatch(text) else moment.astimezone(UTC)
 
 
 def _text(value: Any) -> str:
@@ -192,22 +180,22 @@ def _untyped(value: Any) -> Any:
 
 
 def _reject(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > MAX_STRING:
+    if isinstance(value, str) and len(value) > glance.MAX_STRING:
         raise ValueError(
-            f"the text has {len(value)} characters, Power BI takes {MAX_STRING}; "
+            f"the text has {len(value)} characters, Power BI takes {glance.MAX_STRING}; "
             'shorten it, or set long_strings = "truncate"'
         )
     return value
 
 
 def _truncate(value: Any) -> Any:
-    return value[:MAX_STRING] if isinstance(value, str) else value
+    return value[: glance.MAX_STRING] if isinstance(value, str) else value
 
 
 _FIXED = {
-    ColumnType.INT64: Converter(_int64, _small_integers),
-    ColumnType.DOUBLE: Converter(_double, _small_integers),
-    ColumnType.DECIMAL: Converter(_decimal, _small_integers),
-    ColumnType.BOOLEAN: Converter(_boolean, _booleans),
-    ColumnType.DATETIME: Converter(_datetime, _no_look),
+    ColumnType.INT64: Converter(_int64, glance.integers),
+    ColumnType.DOUBLE: Converter(_double, glance.doubles),
+    ColumnType.DECIMAL: Converter(_decimal, glance.decimals),
+    ColumnType.BOOLEAN: Converter(_boolean, glance.booleans),
+    ColumnType.DATETIME: Converter(_datetime, glance.moments),
 }

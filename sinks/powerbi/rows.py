@@ -11,124 +11,132 @@ Policies, by the way rows are made:
   Rows that cannot be converted are named before anything is sent, and only they are lost to the
   table.
 
-The mapping is compiled once. Work goes column by column, so that a column that needs no conversion
-costs one look at its types:
+The mapping is compiled once. Work goes slice by slice (`slices.py` tells why), and in each of them
+column by column, so that a column that needs no conversion costs one look at it:
 
     lines ─► structs with the keys that are needed ─► columns ─► converted ─► structs ─► JSON
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from forebay.sinks.base import Batch, Rejected
-from forebay.sinks.powerbi.convert import Converter, converter
+from forebay.sinks.powerbi.convert import converter
 from forebay.sinks.powerbi.options import Column, LongStrings
-from forebay.sinks.powerbi.source import Path, built_in, inner, is_built_in, path_of, shown
+from forebay.sinks.powerbi.slices import slices
+from forebay.sinks.powerbi.source import built_in, inner, is_built_in, path_of, shown
 
 _SHOWN_FAULTS = 3
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-Rows = Callable[[Batch], bytes]
-"""Makes the JSON array of a batch's rows. Raises Rejected."""
+Rows = Callable[[Batch], list[bytes]]
+"""Makes a batch's rows: pieces of a JSON array, each of some rows with commas between them. Raises
+Rejected."""
 
 
-def pass_through(batch: Batch) -> bytes:
+def pass_through(batch: Batch) -> list[bytes]:
     """The events themselves, byte for byte."""
-    return b"[%b]" % batch.ndjson().replace(b"\n", b",")
+    return [lines.replace(b"\n", b",") for lines in slices(batch)]
 
 
 def mapped(columns: Mapping[str, Column], long_strings: LongStrings) -> Rows:
     """What makes rows of these columns."""
-    plans = [_Plan(name, column, long_strings) for name, column in columns.items()]
-    # The codec takes any name for a key, but its attributes must be names of Python's.
-    fields = {name: f"c{index}" for index, name in enumerate(columns)}
-    row = msgspec.defstruct(
-        "Row",
-        [(field, Any) for field in fields.values()],
-        rename={field: name for name, field in fields.items()},
-        gc=False,
-    )
-    decode = _decoder([plan.path[0] for plan in plans if plan.path])
+    paths = [path_of(c.source) for c in columns.values() if not is_built_in(c.source)]
+    reader = _Reader([path[0] for path in paths])
+    plans = [_Plan(name, column, long_strings, reader) for name, column in columns.items()]
+    row = _struct("Row", list(columns))
     encode = msgspec.json.Encoder().encode
 
-    def rows(batch: Batch) -> bytes:
-        events = decode(batch)
+    def rows(batch: Batch) -> list[bytes]:
+        sources = [plan.source(batch) for plan in plans]
         faults: dict[int, str] = {}
-        values = [plan.values(batch, events, faults) for plan in plans]
+        pieces: list[bytes] = []
+        first = 0
+        for lines in slices(batch):
+            own: dict[int, str] = {}
+            events = reader.read(lines, own)
+            values = [
+                plan.convert(source(events), own)
+                for plan, source in zip(plans, sources, strict=True)
+            ]
+            pieces.append(encode(list(map(row, *values)))[1:-1])
+            faults.update((first + index, text) for index, text in own.items())
+            first += len(events)
         if faults:
             raise _rejection(batch, faults)
-        return encode(list(map(row, *values)))
+        return pieces
 
     return rows
+
+
+def _struct(name: str, keys: Sequence[str]) -> type[Any]:
+    """A type whose fields, in their order, are written as these keys, and null where missing."""
+    # The codec takes any name for a key, but its attributes must be names of Python's.
+    fields = {f"f{index}": key for index, key in enumerate(keys)}
+    return msgspec.defstruct(
+        name, [(field, Any, None) for field in fields], rename=fields, gc=False
+    )
 
 
 class _Plan:
     """One column: where its values are found, and what converts them."""
 
-    def __init__(self, name: str, column: Column, long_strings: LongStrings) -> None:
+    def __init__(
+        self, name: str, column: Column, long_strings: LongStrings, reader: "_Reader"
+    ) -> None:
         self._label = f"column {name!r} from {shown(column.source)}"
-        self._built_in = str(column.source) if is_built_in(column.source) else None
-        self.path: Path = () if self._built_in else path_of(column.source)
-        self._converter: Converter = converter(column.type, long_strings)
+        self._from = column.source
+        self._reader = reader
+        self._converter = converter(column.type, long_strings)
 
-    def values(self, batch: Batch, events: "_Decoded", faults: dict[int, str]) -> list[Any]:
+    def source(self, batch: Batch) -> Callable[[list[Any]], list[Any]]:
+        """What finds the values, for one slice of the batch's events after the other."""
+        if is_built_in(self._from):
+            values = built_in(str(self._from), batch)
+            return lambda events: list(islice(values, len(events)))
+        key, *rest = path_of(self._from)
+        get = self._reader.getter(key)
+        return lambda events: inner(list(map(get, events)), rest)
+
+    def convert(self, values: list[Any], faults: dict[int, str]) -> list[Any]:
         """The column's values; rows that have none are added to `faults` with the reason."""
         found: dict[int, str] = {}
-        column = self._converter.column(self._found(batch, events), found)
+        column = self._converter.column(values, found)
         for index, text in found.items():
             faults.setdefault(index, f"{self._label}: {text}")
         return column
 
-    def _found(self, batch: Batch, events: "_Decoded") -> list[Any]:
-        if self._built_in:
-            return built_in(self._built_in, batch)
-        column = events.column(self.path[0])
-        rest = self.path[1:]
-        return [inner(value, rest) for value in column] if rest else column
 
+class _Reader:
+    """Reads events, with the keys that are needed and no others."""
 
-class _Decoded:
-    """The events, with the keys that are needed and no others."""
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = list(dict.fromkeys(keys))
+        self._event = _struct("Event", self._keys)
+        # Raw keeps the spelling of a number that a float would lose.
+        self._decoder = msgspec.json.Decoder(self._event, float_hook=msgspec.Raw)
 
-    def __init__(self, events: list[Any], fields: Mapping[str, str]) -> None:
-        self._events = events
-        self._fields = fields
+    def getter(self, key: str) -> Callable[[Any], Any]:
+        """What takes the value of a key from an event."""
+        return attrgetter(f"f{self._keys.index(key)}")
 
-    def column(self, key: str) -> list[Any]:
-        return list(map(attrgetter(self._fields[key]), self._events))
-
-
-def _decoder(keys: list[str]) -> Callable[[Batch], _Decoded]:
-    fields = {key: f"f{index}" for index, key in enumerate(dict.fromkeys(keys))}
-    event = msgspec.defstruct(
-        "Event",
-        [(field, Any, None) for field in fields.values()],
-        rename={field: key for key, field in fields.items()},
-        gc=False,
-    )
-    # Raw keeps the spelling of a number that a float would lose.
-    decoder = msgspec.json.Decoder(event, float_hook=msgspec.Raw)
-
-    def decode(batch: Batch) -> _Decoded:
+    def read(self, lines: bytes, faults: dict[int, str]) -> list[Any]:
+        """The events; one that cannot be read is empty, and told in `faults` by its index."""
         try:
-            return _Decoded(decoder.decode_lines(batch.ndjson()), fields)
+            return self._decoder.decode_lines(lines)
         except _UNREADABLE:
-            raise _rejection(batch, _unreadable(batch, decoder.decode)) from None
+            return [self._one(line, i, faults) for i, line in enumerate(lines.split(b"\n"))]
 
-    return decode
-
-
-def _unreadable(batch: Batch, decode: Callable[[bytes], Any]) -> dict[int, str]:
-    faults: dict[int, str] = {}
-    for index, event in enumerate(batch.events):
+    def _one(self, line: bytes, index: int, faults: dict[int, str]) -> Any:
         try:
-            decode(event)
+            return self._decoder.decode(line)
         except _UNREADABLE as error:
             faults[index] = f"the event cannot be read: {error}"
-    return faults
+            return self._event()
 
 
 def _rejection(batch: Batch, faults: Mapping[int, str]) -> Rejected:

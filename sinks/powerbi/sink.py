@@ -53,7 +53,8 @@ from forebay.sinks.powerbi.verify import Unverified, Verified
 MAX_ROWS = 10_000
 MAX_BODY = 16_000_000
 LARGE_TABLE = 250_000
-_ENVELOPE = (b'{"rows":', b"}")
+_ARRAY = (b"[", b"]")
+_ENVELOPE = (b'{"rows":[', b"]}")
 _MARGIN = 64  # of MAX_BODY, for the envelope and the array's brackets
 _MAX_REDIRECTS = 3
 _MODEL_FAULTS = frozenset({"FeatureDeprecatedError", "ItemNotFound"})
@@ -76,7 +77,7 @@ class PowerBISink(Sink):
         self._mask = Masker(options.secrets())
         self._http = HttpClient(options, self._mask)
         self._url = options.url()
-        self._envelope = (b"", b"") if options.push_url else _ENVELOPE
+        self._envelope = _ARRAY if options.push_url else _ENVELOPE
         self._rows: Rows = (
             mapped(options.columns, options.long_strings) if options.columns else pass_through
         )
@@ -104,7 +105,7 @@ class PowerBISink(Sink):
         await self._delivery.send(batch, body)
 
     def _body(self, batch: Batch) -> bytes:
-        body = self._rows(batch).join(self._envelope)
+        body = b",".join(self._rows(batch)).join(self._envelope)
         if len(body) > MAX_BODY:
             raise TooLarge(f"the rows make {len(body)} bytes, Power BI takes {MAX_BODY} a request")
         return body

@@ -14,7 +14,9 @@ What is not there is null.
 """
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from typing import Any
 
 from forebay.sinks.base import Batch, Part
@@ -64,31 +66,41 @@ def shown(source: str | Path) -> str:
     return source if isinstance(source, str) else ".".join(source)
 
 
-def inner(value: Any, path: Path) -> Any:
-    """What stands at a path inside a decoded value; None where nothing does."""
+def inner(column: list[Any], path: Sequence[str]) -> list[Any]:
+    """What stands at a path inside each of the decoded values; None where nothing does."""
     for key in path:
-        if isinstance(value, dict):
-            value = value.get(key)
-        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            return None
-    return value
+        column = [
+            value.get(key) if type(value) is dict else _element(value, key) for value in column
+        ]
+    return column
 
 
-def built_in(source: str, batch: Batch) -> list[Any]:
+def _element(value: Any, key: str) -> Any:
+    if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+        return value[int(key)]
+    return None
+
+
+def built_in(source: str, batch: Batch) -> Iterator[Any]:
     """The values of a built-in source, one an event."""
+    each: Iterable[Iterable[Any]]
     match source:
         case "@event":
-            return [event.decode("utf-8", "replace") for event in batch.events]
+            each = (_events(part) for part in batch.parts)
         case "@seq":
-            return [seq for part in batch.parts for seq in range(part.first_seq, part.last_seq + 1)]
+            each = (range(part.first_seq, part.last_seq + 1) for part in batch.parts)
         case "@stream":
-            return [part.stream for part in batch.parts for _ in range(part.count)]
+            each = (repeat(part.stream, part.count) for part in batch.parts)
         case "@received_at":
-            return [_moment(part) for part in batch.parts for _ in range(part.count)]
-    name = source.removeprefix(_ATTRIBUTES)
-    return [value for part in batch.parts for value in _attribute(part, name)]
+            each = (repeat(_moment(part), part.count) for part in batch.parts)
+        case _:
+            name = source.removeprefix(_ATTRIBUTES)
+            each = (_attribute(part, name) for part in batch.parts)
+    return chain.from_iterable(each)
+
+
+def _events(part: Part) -> Iterator[str]:
+    return (event.decode("utf-8", "replace") for event in part.payload.split(b"\n"))
 
 
 def _moment(part: Part) -> str:

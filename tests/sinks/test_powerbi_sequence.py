@@ -10,7 +10,7 @@ from itertools import count, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sink_helpers import Clock, Request, by_id, opened, reply, scripted, token
@@ -466,6 +466,7 @@ FAULTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(FAULTS, st.sampled_from(HONOURED))
 def test_whatever_happens_each_row_is_stored_exactly_once(faults: list[str], mode: str):
     clock = Clock()
