@@ -106,12 +106,13 @@ def _configure(database: sqlite3.Connection, options: BufferOptions) -> None:
         f"synchronous = {synchronous}",
         "wal_autocheckpoint = 0",  # checkpoints are the writer's, between commits
         f"journal_size_limit = {_JOURNAL_LIMIT}",
+        "secure_delete = FAST",  # as Debian builds it, every page is written once more to be zeroed
         "temp_store = MEMORY",
         "foreign_keys = ON",
     ):
         database.execute(f"PRAGMA {pragma}").fetchall()
     # A file that was allowed more before must be able to empty itself too.
-    pages: int = database.execute("PRAGMA page_count").fetchone()[0]
+    pages = file_pages(database)
     limit = max(options.max_bytes // PAGE_SIZE, pages) + _SLACK_PAGES
     database.execute(f"PRAGMA max_page_count = {limit}").fetchall()
 
@@ -158,8 +159,13 @@ def migrate(database: sqlite3.Connection) -> None:
 
 def used_bytes(database: sqlite3.Connection) -> int:
     """Bytes of the pages in use, without the free ones and without the WAL."""
+    return (file_pages(database) - free_pages(database)) * PAGE_SIZE
+
+
+def file_pages(database: sqlite3.Connection) -> int:
+    """All pages of the file."""
     pages: int = database.execute("PRAGMA page_count").fetchone()[0]
-    return (pages - free_pages(database)) * PAGE_SIZE
+    return pages
 
 
 def free_pages(database: sqlite3.Connection) -> int:
@@ -170,7 +176,7 @@ def free_pages(database: sqlite3.Connection) -> int:
 
 def room(database: sqlite3.Connection) -> int:
     """Bytes that the file may still take, its free pages among them; also in a transaction."""
-    pages: int = database.execute("PRAGMA page_count").fetchone()[0]
+    pages = file_pages(database)
     most: int = database.execute("PRAGMA max_page_count").fetchone()[0]
     return (most - pages + free_pages(database)) * PAGE_SIZE
 

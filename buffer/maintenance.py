@@ -74,8 +74,9 @@ class Maintenance:
             self._vacuum_due = True
         elif idle and self._vacuum_due:
             with _unsynced(database, self._options.durability):
-                self._vacuum_due = retention.vacuum(database)
-            self.wal_pages += CHECKPOINT_IDLE
+                pages = retention.vacuum(database, waiting=ledger.oldest_at > 0)
+            self._vacuum_due = pages == retention.VACUUM_PAGES
+            self.wal_pages += pages
         if self._checkpoint_due(idle=idle):
             left = retention.checkpoint(database)
             # Pages that a reader still needs are tried again after the next commits.

@@ -39,12 +39,12 @@ class LogReader:
         name: str,
         ledger: Callable[[], Ledger],
         connection: aiosqlite.Connection,
-        tail: Tail | None = None,
+        tail: Tail,
     ) -> None:
         self._name = name
         self._ledger = ledger
         self._fetcher = Fetcher(connection)
-        self._tail = tail or Tail()
+        self._tail = tail
         self._streams = _Streams()
         self.position = self._cursor.position
         """Everything below was handed out."""

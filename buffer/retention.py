@@ -19,7 +19,7 @@ from forebay.buffer.transaction import Transaction, oldest_at
 
 _BITE_SEGMENTS: Final = 256
 _BITE_BYTES: Final = 1024 * 1024
-_VACUUM_PAGES: Final = 256
+VACUUM_PAGES: Final = 256
 _VACUUM_FROM: Final = 256
 """Free pages that are kept for the next events rather than given back."""
 
@@ -82,15 +82,20 @@ def give_up_oldest(transaction: Transaction, outcome: Outcome, before: float = i
     return True
 
 
-def vacuum(database: sqlite3.Connection) -> bool:
-    """Give back one bite of free pages; whether there are more to give."""
-    free = db.free_pages(database)
-    if free <= _VACUUM_FROM:
-        return False
+def vacuum(database: sqlite3.Connection, *, waiting: bool) -> int:
+    """Give back one bite of free pages; how many. A bite that is not full was the last.
+
+    While events wait, those at the file's end are moved into the gap for that, only to be deleted
+    there later: so most of the file must be free before it is worth it.
+    """
+    kept = max(_VACUUM_FROM, db.file_pages(database) // 2 if waiting else 0)
+    pages = min(db.free_pages(database) - kept, VACUUM_PAGES)
+    if pages <= 0:
+        return 0
     # The pragma frees one page a step and has no columns: of Python's calls only executescript
     # takes it to its end.
-    database.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
-    return free - _VACUUM_PAGES > _VACUUM_FROM
+    database.executescript(f"PRAGMA incremental_vacuum({pages})")
+    return pages
 
 
 def checkpoint(database: sqlite3.Connection) -> int:

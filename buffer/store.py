@@ -88,7 +88,6 @@ class Store:
         self._tidy = asyncio.Event()
         self._line: list[Operation] = []
         self._tail = Tail()
-        self._arrivals: dict[str, asyncio.Event] = {}
         self._listeners: dict[str, Listener] = {}
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
@@ -187,7 +186,6 @@ class Store:
     async def subscribe(self, sink: str, streams: tuple[str, ...], *, start_now: bool) -> None:
         """Let a sink take streams (globs). One that is known goes on where it was."""
         await self._call(lambda tx: subscribe(tx, sink, streams, start_now=start_now))
-        self._arrivals.setdefault(sink, asyncio.Event())
 
     async def abandon(self, configured: Collection[str]) -> None:
         """Route nothing more to sinks that are not configured; keep what waits for them."""
@@ -197,7 +195,6 @@ class Store:
         """Let go of a sink: what waits for it, its dead letters, its counters."""
         await self.purge(Selection(sink=sink))
         await self._call(lambda transaction: forget(transaction, sink))
-        self._arrivals.pop(sink, None)
         self._listeners.pop(sink, None)
 
     async def quarantine(self, damage: Damage) -> None:
@@ -290,8 +287,6 @@ class Store:
         if commit.events or lost:
             self._observe(CommitStats(commit.events, commit.seconds, lost))
         for name in grown:
-            if name in self._arrivals:
-                self._arrivals[name].set()
             if name in self._listeners:
                 self._listeners[name](self._ledger.sinks[name])
 
@@ -325,15 +320,11 @@ class Store:
 
     def reader(self, sink: str) -> LogReader:
         """A reader from where `sink` is; it must be subscribed."""
-        return LogReader(sink, lambda: self._ledger, self._connection)
+        return LogReader(sink, lambda: self._ledger, self._connection, self._tail)
 
     def watch(self, sink: str, listener: Listener) -> None:
         """Call `listener` after each commit with something new for `sink`; the newest is called."""
         self._listeners[sink] = listener
-
-    def arrival(self, sink: str) -> asyncio.Event:
-        """Set whenever there are new events for `sink`; who waits for it clears it."""
-        return self._arrivals[sink]
 
     async def dead_letters(self, selection: Selection, limit: int) -> list[DeadLetter]:
         """The next dead letters, in the order of their ids.

@@ -9,9 +9,7 @@ begins anew behind the gap.
 """
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from operator import attrgetter
 from typing import Final
 
@@ -30,14 +28,11 @@ class Tail:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._slices: deque[Slice] = deque()
+        self._slices: list[Slice] = []
         self._size = 0
 
     def __repr__(self) -> str:
-        ends = (
-            f"{self._slices[0].first_seq}-{self._slices[-1].next_seq - 1}" if self._slices else ""
-        )
-        return f"<Tail {ends} bytes={self._size}>"
+        return f"<Tail slices={len(self._slices)} bytes={self._size}>"
 
     def extend(self, slices: Sequence[Slice]) -> None:
         """Add what a commit stored, in the order of seq; what is too much is let go."""
@@ -46,8 +41,8 @@ class Tail:
                 self.clear()
             self._slices.append(slice_)
             self._size += _cost(slice_)
-        while self._size > self._max_bytes:
-            self._size -= _cost(self._slices.popleft())
+        if self._size > self._max_bytes:
+            self._let_go(self._max_bytes * 3 // 4)  # rarely, and then many at once
 
     def clear(self) -> None:
         """Keep nothing."""
@@ -57,11 +52,21 @@ class Tail:
     def since(self, seq: int, end: int) -> Iterator[Slice] | None:
         """The slices from the one that holds `seq` on, if all from there to below `end` are here.
 
-        Their number is bounded, and they must be used before the next commit.
+        They must be looked at before the next commit.
         """
-        if not self._slices or self._slices[-1].next_seq < end or self._slices[0].first_seq > seq:
+        slices = self._slices
+        if not slices or slices[-1].next_seq < end or slices[0].first_seq > seq:
             return None
-        return islice(self._slices, bisect_right(self._slices, seq, key=_first_seq) - 1, None)
+        first = bisect_right(slices, seq, key=_first_seq) - 1
+        return map(slices.__getitem__, range(first, len(slices)))
+
+    def _let_go(self, size: int) -> None:
+        """The oldest, until no more than `size` is left."""
+        count = 0
+        while self._size > size:
+            self._size -= _cost(self._slices[count])
+            count += 1
+        del self._slices[:count]
 
 
 def _cost(slice_: Slice) -> int:

@@ -91,6 +91,9 @@ class Writer:
         self._database: sqlite3.Connection | None = None
         self._ledger = Ledger("", 1)
         self._kept: list[Write] = []
+        self._lazy: list[Operation] = []
+        """Asked for, and waiting for a commit that comes anyway."""
+        self._lazy_until = 0.0
         self._stopping = False
         self._last_bite = 0.0
         self._tidy = False
@@ -120,8 +123,8 @@ class Writer:
 
     def unwritten(self) -> list[Operation]:
         """What was asked and will never be written, after `stop` or a crash."""
-        operations: list[Operation] = [*self._kept]
-        self._kept = []
+        operations: list[Operation] = [*self._kept, *self._lazy]
+        self._kept, self._lazy = [], []
         while not self._queue.empty():
             item = self._queue.get_nowait()
             operations += [] if isinstance(item, _Stop) else item
@@ -147,27 +150,38 @@ class Writer:
             self._abandon()
 
     def _gather(self) -> list[Operation]:
-        """All that waits. Blocks until something urgent does, or lazy things waited enough."""
-        operations: list[Operation] = []
+        """All that waits. Blocks until something urgent does, or lazy things waited enough.
+
+        Lazy things do not keep maintenance from its work: they wait on beside it.
+        """
+        operations, self._lazy = self._lazy, []
         patience, urgent = self._patience(), False
-        deadline = None if patience is None else time.monotonic() + patience
+        until = None if patience is None else time.monotonic() + patience
         while True:
             try:
-                if urgent:
-                    item = self._queue.get_nowait()
-                elif deadline is None:
-                    item = self._queue.get()
-                else:
-                    item = self._queue.get(timeout=max(deadline - time.monotonic(), 0))
+                item = self._next(urgent=urgent, until=until, lazy=bool(operations))
             except queue.Empty:
+                if operations and not urgent and time.monotonic() < self._lazy_until:
+                    self._lazy = operations
+                    return []
                 return operations
             if isinstance(item, _Stop):
                 self._stopping = urgent = True
                 continue
+            if not operations:
+                self._lazy_until = time.monotonic() + LAZY_SECONDS
             operations += item
             urgent = urgent or not all(isinstance(op, Write) and op.lazy for op in item)
-            if deadline is None:
-                deadline = time.monotonic() + LAZY_SECONDS
+
+    def _next(self, *, urgent: bool, until: float | None, lazy: bool) -> list[Operation] | _Stop:
+        """What is in line next. Raises queue.Empty where it is not worth to wait for it longer."""
+        if urgent:
+            return self._queue.get_nowait()
+        if lazy:
+            until = self._lazy_until if until is None else min(until, self._lazy_until)
+        if until is None:
+            return self._queue.get()
+        return self._queue.get(timeout=max(until - time.monotonic(), 0))
 
     def _patience(self) -> float | None:
         """How long to wait for the next operation; None is for ever."""
@@ -238,6 +252,7 @@ class Writer:
         if not idle and time.monotonic() - self._last_bite < _BITE_SECONDS:
             return
         if not self._maintenance.due(self._ledger, self._wall(), idle=idle):
+            self._tidy = idle
             return
         commit, database = Commit(), self._connection()
         try:

@@ -14,7 +14,6 @@ renames the exception.
 """
 
 import asyncio
-import io
 import re
 import zlib
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from pydantic import Field
 from yarl import URL
 
 from forebay.sinks._error_text import one_line, shorten
+from forebay.sinks._http_body import Body
 from forebay.sinks._masking import Masker
 from forebay.sinks._urls import SecretUrl, origin
 from forebay.sinks.base import Answer, Hold, Options, Retry
@@ -111,7 +111,7 @@ class HttpClient:
         self,
         method: str,
         url: URL,
-        body: bytes,
+        body: bytes | Body,
         headers: Mapping[str, str],
         *,
         seconds: float | None = None,
@@ -130,7 +130,7 @@ class HttpClient:
         self,
         method: str,
         url: URL,
-        body: bytes,
+        body: bytes | Body,
         headers: Mapping[str, str],
         seconds: float | None,
     ) -> Reply | Answer:
@@ -140,10 +140,9 @@ class HttpClient:
             async with (
                 asyncio.timeout(seconds),
                 self._session.request(
-                    # A file is sent piece by piece; of long bytes aiohttp disapproves.
                     method,
                     url,
-                    data=io.BytesIO(body),
+                    data=Body.of(body) if isinstance(body, bytes) else body,
                     headers=headers,
                     allow_redirects=False,
                 ) as response,

@@ -34,9 +34,10 @@ def answer_to(
 
     `hint` tells the operator what to do; it ends the message of a `Hold`.
     """
-    status, reason = reply.status, describe(reply, mask)
+    status = reply.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
+    reason = describe(reply, mask)
     if status in {400, 422}:
         return Rejected(reason, status=status)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:

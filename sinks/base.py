@@ -25,11 +25,13 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, ClassVar
 
+import msgspec
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict
 
 
@@ -42,8 +44,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """Consecutive events of one stream.
 
     `payload` holds one JSON object a line, byte for byte as it was posted, joined by single

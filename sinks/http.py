@@ -16,7 +16,7 @@ sent again, so that a receiver that remembers keys stores nothing twice.
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Self
 
@@ -27,6 +27,7 @@ from yarl import URL
 from forebay.sinks._compression import Compression
 from forebay.sinks._http import HttpClient, HttpOptions
 from forebay.sinks._http_answers import answer_to
+from forebay.sinks._http_body import Body, lines
 from forebay.sinks._masking import Masker
 from forebay.sinks._urls import Secret, SecretUrl, url_secrets
 from forebay.sinks.base import Batch, Context, Sink
@@ -64,9 +65,21 @@ class Format(StrEnum):
     def content_type(self) -> str:
         return {"json": "application/json", "ndjson": "application/x-ndjson"}[self.value]
 
-    def body(self, ndjson: bytes) -> bytes:
+    def size(self, batch: Batch) -> int:
+        """The length of the body."""
+        return batch.nbytes + (1 if self is Format.NDJSON else 2)
+
+    def pieces(self, batch: Batch) -> Iterator[bytes]:
         """The events as one body; their own bytes are untouched."""
-        return ndjson + b"\n" if self is Format.NDJSON else b"[%b]" % ndjson.replace(b"\n", b",")
+        pieces = lines(part.payload for part in batch.parts)
+        if self is Format.NDJSON:
+            yield from pieces
+            return
+        opening = b"["
+        for piece in pieces:
+            yield opening + piece[:-1].replace(b"\n", b",")
+            opening = b","
+        yield b"]"
 
 
 class HttpSinkOptions(HttpOptions):
@@ -139,10 +152,8 @@ class HttpSink(Sink):
         await self._http.close()
 
     async def send(self, batch: Batch) -> None:
-        # Compressing megabytes would hold up everybody else on the event loop.
-        body = await asyncio.to_thread(self._body, batch)
         reply = await self._http.request(
-            self._options.method, self._url, body, self._headers(batch)
+            self._options.method, self._url, await self._body(batch), self._headers(batch)
         )
         redirected = 300 <= reply.status < 400  # noqa: PLR2004  that is what 3xx means
         hint = _REDIRECT_HINT if redirected else _HINTS.get(reply.status, "")
@@ -150,8 +161,14 @@ class HttpSink(Sink):
         if answer is not None:
             raise answer
 
-    def _body(self, batch: Batch) -> bytes:
-        return self._options.compression.compress(self._options.format.body(batch.ndjson()))
+    async def _body(self, batch: Batch) -> Body:
+        if self._options.compression is Compression.NONE:
+            return Body(self._options.format.pieces(batch), self._options.format.size(batch))
+        # Compressing megabytes would hold up everybody else on the event loop.
+        return Body.of(await asyncio.to_thread(self._compressed, batch))
+
+    def _compressed(self, batch: Batch) -> bytes:
+        return self._options.compression.compress(b"".join(self._options.format.pieces(batch)))
 
     def _headers(self, batch: Batch) -> Mapping[str, str]:
         headers = CIMultiDict({"Content-Type": self._options.format.content_type})

@@ -65,10 +65,18 @@ class Batcher:
         self._events = self._size = 0
         self._arrivals.clear()
 
-    def wait(self, now: float) -> float:
-        """Seconds until a batch is due; infinite while nothing waits."""
+    @property
+    def full(self) -> bool:
+        """Whether there is enough for a batch."""
+        return self._events >= self.max_events or self._size >= self.max_bytes
+
+    @property
+    def due(self) -> float:
+        """When a batch is due: -inf when it is full, infinite while nothing waits."""
         if not self._arrivals:
             return inf
-        if self._events >= self.max_events or self._size >= self.max_bytes:
-            return 0.0
-        return max(self._arrivals[0].at + self._linger - now, 0.0)
+        return -inf if self.full else self._arrivals[0].at + self._linger
+
+    def wait(self, now: float) -> float:
+        """Seconds until a batch is due; infinite while nothing waits."""
+        return max(self.due - now, 0.0)

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from forebay.buffer import Damage, Reading
+from forebay.buffer import Damage, Reading, SinkState
 from forebay.buffer.crash import point
 from forebay.daemon.delivery.batcher import Batcher
 from forebay.daemon.delivery.breaker import State
@@ -65,7 +65,9 @@ class Pipeline:
         )
         self._dispatch = Dispatch(name, sink, options, around, gate=self._gate, window=self._window)
         self._reader = around.store.reader(name)
-        self._wake = around.store.arrival(name)
+        self._wake = asyncio.Event()
+        self._sleeps_until = -inf
+        """When it wakes by itself from a sleep that new events may end; -inf in any other."""
         self._origin = f"{around.store.ledger.instance}/{name}"
         self._works: set[Work] = set()
         self._replaying = False
@@ -74,6 +76,7 @@ class Pipeline:
         """Set once nothing more is to be started."""
         self._log = structlog.get_logger().bind(sink=name)
         self._recall()
+        around.store.watch(name, self._arrived)
 
     def _recall(self) -> None:
         """Take up what an earlier process left: events that wait, windows of quotas."""
@@ -105,11 +108,16 @@ class Pipeline:
 
     async def _step(self, sends: asyncio.TaskGroup) -> None:
         """Start what is due, or wait for it."""
-        self._observe()
-        now = self._clock.monotonic()
-        seconds = self._batcher.wait(now) if self._window.free else inf
-        if not self._window.free or (seconds and not self._replay_due()):
+        if not self._window.free:
+            if self._batcher.full and not self._recorded:
+                await self._reader.ahead(*self._most())
+            await self._clock.wait(self._wake, inf)
+            return
+        seconds = self._batcher.wait(self._clock.monotonic())
+        if seconds and not self._replay_due():
+            self._sleeps_until = self._batcher.due
             await self._clock.wait(self._wake, seconds)
+            self._sleeps_until = -inf
             return
         work = await (self._next_letters() if self._replay_due() else self._next_batch())
         if work is not None:
@@ -138,12 +146,18 @@ class Pipeline:
 
     # ── what comes next ──────────────────────────────────────────────────────────────────────
 
-    def _observe(self) -> None:
-        """Tell the batcher what came since the last time."""
-        sink = self._store.sink(self.name)
+    def _arrived(self, sink: SinkState) -> None:
+        """Tell the batcher what came with a commit, and wake up if that is due before all else.
+
+        Called for each commit: whoever cannot send for now is not woken, nor who waits for more.
+        """
         size = max(sink.routed_bytes - self._seen_bytes, 0)
         self._batcher.arrived(sink.routed - self._seen, size, self._clock.monotonic())
         self._seen, self._seen_bytes = sink.routed, sink.routed_bytes
+        if self._sleeps_until > -inf and (
+            self._batcher.due < self._sleeps_until or self._replay_due()
+        ):
+            self._wake.set()
 
     async def _next_batch(self) -> Work | None:
         """The next batch: first those that an earlier process sent, with the same boundaries."""

@@ -16,7 +16,7 @@ from forebay.buffer import (
     Store,
     WhenFull,
 )
-from forebay.buffer.database import PAGE_SIZE, free_pages
+from forebay.buffer.database import PAGE_SIZE, file_pages, free_pages
 from forebay.buffer.retention import vacuum
 
 MIB = 1024 * 1024
@@ -275,9 +275,18 @@ def test_one_bite_of_vacuum_gives_back_as_many_pages_as_it_says(tmp_path: Path) 
         database.execute("CREATE TABLE t AS SELECT zeroblob(600 * 4096)")
         database.execute("DROP TABLE t")
         free = free_pages(database)
-        bites = 1
-        while vacuum(database):
-            bites += 1
         assert free > 590
-        assert bites == 2
-        assert free_pages(database) <= free - 2 * 256
+        assert list(iter(lambda: vacuum(database, waiting=False), 0)) == [256, free - 2 * 256]
+        assert free_pages(database) == 256
+
+
+def test_vacuum_moves_no_events_that_wait_while_half_of_the_file_is_in_use(tmp_path: Path) -> None:
+    with other_connection(tmp_path / "file.db") as database:
+        for pragma in (f"page_size = {PAGE_SIZE}", "auto_vacuum = INCREMENTAL"):
+            database.execute(f"PRAGMA {pragma}").fetchall()
+        for name, pages in (("done", 1000), ("waiting", 1000)):
+            database.execute(f"CREATE TABLE {name} AS SELECT zeroblob({pages} * 4096)")
+        database.execute("DROP TABLE done")
+        assert file_pages(database) // 2 > 1000
+        assert vacuum(database, waiting=True) == 0
+        assert vacuum(database, waiting=False) == 256

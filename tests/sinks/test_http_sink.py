@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sink_helpers import HANG, RESET, Clock, batch, opened, part, reply, scripted
 
 from forebay.sinks import Answer, Batch, Context, Hold, Rejected, Retry, TooLarge
+from forebay.sinks._http_body import PIECE
 from forebay.sinks.http import HttpSink, HttpSinkOptions
 
 
@@ -51,6 +52,26 @@ async def test_a_body_says_how_it_is_made(
     assert request.method == "PUT"
     assert request.headers["content-type"] == "application/x-ndjson"
     assert request.headers.get("content-encoding", "none") == compression
+
+
+@pytest.mark.parametrize("format_", ["json", "ndjson"])
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+async def test_a_long_body_that_goes_out_piece_by_piece_is_whole(
+    format_: str, compression: str, context: Context
+):
+    sizes = [10, PIECE - 1, 1, PIECE, PIECE + 1, 3 * PIECE, 5, 5]
+    parts = [part(b'"%b"' % (b"x" * size), b"[%d]" % size, first=2 * n + 1)
+             for n, size in enumerate(sizes)]  # fmt: skip
+    async with scripted(reply(200)) as server:
+        whole = Batch("a1b2/sales", tuple(parts))
+        await send(server.url, whole, context, format=format_, compression=compression)
+    (request,) = server.requests
+    body = zstd(request.body) if compression == "zstd" else request.body
+    if format_ == "ndjson":
+        assert body == whole.ndjson() + b"\n"
+    else:
+        assert body == b"[" + b",".join(whole.events) + b"]"
+    assert int(request.headers["content-length"]) == len(request.body)
 
 
 async def test_a_batch_that_comes_again_is_the_same_to_the_byte(context: Context):
