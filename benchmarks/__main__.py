@@ -12,11 +12,33 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import hanging_sink
+from benchmarks import (
+    collected,
+    curves,
+    drain,
+    footprint,
+    hanging_sink,
+    idle,
+    ingest,
+    peers,
+    steady,
+    three_ways,
+)
+from benchmarks import machine as bare_machine
 from benchmarks.report import Row, keep, machine, show
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
+    "machine": bare_machine.run,
+    "ingest": ingest.run,
+    "peers": peers.run,
     "hanging_sink": hanging_sink.run,
+    "drain": drain.run,
+    "footprint": footprint.run,
+    "steady": steady.run,
+    "idle": idle.run,
+    "three_ways": three_ways.run,
+    "collected": collected.run,
+    "curves": curves.run,
 }
 
 
@@ -36,8 +58,8 @@ def main() -> None:
     names = parser.parse_args().names
     if unknown := set(names) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    rows = uvloop.run(measure(names or list(BENCHMARKS)))
     where = machine(Path(tempfile.gettempdir()))
+    rows = uvloop.run(measure(names or list(BENCHMARKS)))
     show(rows, ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in where.items()))
     keep(rows, where, Path(".run/bench.json"))
 

@@ -12,11 +12,11 @@ _DICE = random.Random(11)  # noqa: S311  the same bodies in every run
 
 
 def booking() -> bytes:
-    """One event, about 135 bytes, its id as random as a uuid4."""
+    """One event of 135 bytes, its id as random as a uuid4."""
     identity = UUID(int=_DICE.getrandbits(128), version=4)
     return (
-        b'{"booking_id": "%s", "date": "2026-11-22", "session_id": "s-%04d", '
-        b'"user_id": "u-%04d", "status": "RESERVED"}'
+        b'{"booking_id":"%s","date":"2026-11-22","session_id":"s-%04d",'
+        b'"user_id":"u-%04d","status":"RESERVED"}'
         % (str(identity).encode(), _DICE.randrange(10_000), _DICE.randrange(10_000))
     )
 

@@ -5,12 +5,15 @@ client; `open_loop` sends on schedule, so that a slow answer hides nothing.
 """
 
 import asyncio
+import gc
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -55,6 +58,8 @@ class Throughput:
     requests: int
     p50: float
     p99: float
+    generator: float
+    """What the generator of the load took of one core, 0 to 1: at 1 it is what was measured."""
 
 
 class Client(asyncio.Protocol):
@@ -117,10 +122,9 @@ async def fill(port: int, requests: Sequence[bytes], times: int, connections: in
     numbers = iter(range(times))
 
     async def lane() -> None:
-        client = await Client.open(port)
-        for number in numbers:
-            await client.store(requests[number % len(requests)])
-        client.close()
+        with closing(await Client.open(port)) as client:
+            for number in numbers:
+                await client.store(requests[number % len(requests)])
 
     await asyncio.gather(*(lane() for _ in range(connections)))
 
@@ -131,29 +135,50 @@ async def closed_loop(
     """Every connection sends its next request when it has the answer to the last."""
     if shutil.which("wrk"):
         return await asyncio.to_thread(_wrk, port, bodies, content_type, connections, seconds)
-    return await _own(port, bodies, content_type, connections, seconds)
+    with quiet():
+        return await own_closed_loop(port, bodies, content_type, connections, seconds)
 
 
-async def _own(
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No garbage collection meanwhile: its pauses would pass for slow answers."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+async def own_closed_loop(
     port: int, bodies: Sequence[bytes], content_type: str, connections: int, seconds: float
 ) -> Throughput:
+    """`closed_loop` where wrk is not installed."""
     requests = [post(body, content_type) for body in bodies]
     found: list[float] = []
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
 
     async def lane(number: int) -> None:
-        client = await Client.open(port)
-        while (sent := time.perf_counter()) < began + seconds:
-            await client.store(requests[number % len(requests)])
-            found.append(time.perf_counter() - sent)
-            number += 1
-        client.close()
+        answered = 0.0
+        with closing(await Client.open(port)) as client:
+            while answered < began + seconds:
+                sent = time.perf_counter()
+                await client.store(requests[number % len(requests)])
+                answered = time.perf_counter()
+                found.append(answered - sent)
+                number += 1
 
     await asyncio.gather(*(lane(number) for number in range(connections)))
     latencies = Latencies(tuple(found))
     took = time.perf_counter() - began
     return Throughput(
-        len(found) / took, len(found), latencies.quantile(0.5), latencies.quantile(0.99)
+        per_second=len(found) / took,
+        requests=len(found),
+        p50=latencies.quantile(0.5),
+        p99=latencies.quantile(0.99),
+        generator=(time.process_time() - cpu) / took,
     )
 
 
@@ -191,7 +216,8 @@ def _wrk(
         file.write_bytes(b"".join(bodies))
         sizes = ", ".join(str(len(body)) for body in bodies)
         script.write_text(_LUA.format(sizes=sizes, file=file, path=PATH, content_type=content_type))
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s"]
+        cpu = _cpu_of_children()
         done = subprocess.run(
             [*command, "-s", str(script), f"http://127.0.0.1:{port}"],
             capture_output=True, text=True, check=True,
@@ -200,24 +226,40 @@ def _wrk(
     if result is None or int(result[5]):
         raise RuntimeError(f"wrk met errors:\n{done.stdout}{done.stderr}")
     requests, duration, p50, p99 = (int(text) for text in result.groups()[:4])
-    return Throughput(requests / duration * 1e6, requests, p50 / 1e6, p99 / 1e6)
+    took = duration / 1e6
+    busy = (_cpu_of_children() - cpu) / took
+    return Throughput(requests / took, requests, p50 / 1e6, p99 / 1e6, busy)
+
+
+def _cpu_of_children() -> float:
+    """CPU seconds of those that have ended: of the runs of wrk."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
 
 
 async def open_loop(
     port: int, requests: Sequence[bytes], per_second: float, connections: int = 16
 ) -> Latencies:
-    """Send on schedule; latencies count from when each request was due."""
+    """Send on schedule, each connection in its turn; a slow answer hides nothing.
+
+    Latencies count from when a request was due where its connection still waited for the answer
+    before, else from when it was sent: that a timer of ours rings up to 1 ms late is not the
+    server's doing.
+    """
     clients = [await Client.open(port) for _ in range(connections)]
     began, found = time.perf_counter() + 0.05, []
 
     async def lane(number: int) -> None:
         for index in range(number, len(requests), connections):
-            due = began + index / per_second
-            await asyncio.sleep(max(due - time.perf_counter(), 0))
+            start = began + index / per_second
+            if (early := start - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
+                start = time.perf_counter()
             await clients[number].store(requests[index])
-            found.append(time.perf_counter() - due)
+            found.append(time.perf_counter() - start)
 
-    await asyncio.gather(*(lane(number) for number in range(connections)))
+    with quiet():
+        await asyncio.gather(*(lane(number) for number in range(connections)))
     for client in clients:
         client.close()
     return Latencies(tuple(found))

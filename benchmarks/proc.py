@@ -18,6 +18,10 @@ class Usage:
     peak: int
     """The most that it ever held."""
 
+    def __add__(self, more: "Usage") -> "Usage":
+        """Of two stretches; the sizes are those of the later one."""
+        return Usage(self.cpu + more.cpu, self.written + more.written, more.resident, more.peak)
+
     def __sub__(self, before: "Usage") -> "Usage":
         """What was used between two looks; the sizes are those of the later one."""
         return Usage(self.cpu - before.cpu, self.written - before.written, self.resident, self.peak)

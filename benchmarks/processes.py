@@ -98,7 +98,9 @@ async def forebay(
         "log": {"format": "json"},
     } | {f"sinks.{name}": options for name, options in sinks.items()}
     config = directory / "forebay.toml"
-    config.write_text("\n".join(_table(name, table) for name, table in tables.items()))
+    # A sink that hangs must not hold up the end of each measurement.
+    sections = ['shutdown_timeout = "100ms"', *(_table(*table) for table in tables.items())]
+    config.write_text("\n".join(sections))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "forebay.daemon", "run", "-c", str(config),
         stderr=asyncio.subprocess.PIPE,
@@ -112,7 +114,7 @@ async def forebay(
     finally:
         if process.returncode is None:
             process.terminate()
-        await (swallow or process.stderr.read())
+        await (process.stderr.read() if swallow is None else swallow)
         await process.wait()
 
 

@@ -22,6 +22,8 @@ class Target:
 
     at_least: float | None = None
     at_most: float | None = None
+    of_figure: bool = False
+    """It is the figure that counts, although there is a ratio."""
 
     def met(self, value: float) -> bool:
         """Whether a value is within the bounds."""
@@ -29,8 +31,8 @@ class Target:
         return low and (self.at_most is None or value <= self.at_most)
 
     def __str__(self) -> str:
-        parts = [] if self.at_least is None else [f"≥ {_number(self.at_least)}"]
-        parts += [] if self.at_most is None else [f"≤ {_number(self.at_most)}"]
+        parts = [] if self.at_least is None else [f"≥ {number(self.at_least)}"]
+        parts += [] if self.at_most is None else [f"≤ {number(self.at_most)}"]
         return ", ".join(parts)
 
 
@@ -76,8 +78,10 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None without one."""
-        value = self.figure if self.ratio is None else self.ratio
-        return None if self.target is None else self.target.met(value)
+        if self.target is None:
+            return None
+        ratio = None if self.target.of_figure else self.ratio
+        return self.target.met(self.figure if ratio is None else ratio)
 
 
 def show(rows: Sequence[Row], title: str) -> None:
@@ -90,32 +94,33 @@ def show(rows: Sequence[Row], title: str) -> None:
     Console(width=170).print(table)
     for row in rows:
         if row.note:
-            Console(width=170).print(f"{row.what}: {row.note}")
+            Console(width=170).print(f"{row.what}: {row.note}", markup=False)
 
 
 def _cells(row: Row) -> list[str]:
-    theirs = f"{_number(median(row.theirs))} {row.unit}" if row.theirs else ""
+    theirs = f"{number(median(row.theirs))} {row.unit}" if row.theirs else ""
     mark = {None: "", True: " ✓", False: " ✗"}[row.met]
     return [
         row.what,
-        f"{_number(row.figure)} {row.unit}",
+        f"{number(row.figure)} {row.unit}",
         row.beside,
         theirs,
         "" if row.ratio is None else f"{row.ratio:.2f}",
         f"{row.spread:.2f}" if len(row.ours) > 1 else "",
         f"{row.target or ''}{mark}",
-        "" if row.written is None else _number(row.written),
+        "" if row.written is None else number(row.written),
     ]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """As people read it: three digits that count."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
 def machine(directory: Path) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """What the figures are going to be measured on: who else is busy there counts too."""
     return {
         "cores": os.cpu_count(),
         "machine": platform.machine(),
@@ -123,6 +128,7 @@ def machine(directory: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "file_system": file_system(directory),
         "durability": "fsync",
+        "load_before": round(os.getloadavg()[0], 1),
     }
 
 

@@ -4,6 +4,9 @@ What the buffer keeps in its file (events per sink, lag, sizes) is read from the
 asks: see `collector.py`. Nothing here is global; the registry is built in `app.py`.
 """
 
+from bisect import bisect_left
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 _ACK_BUCKETS = (
@@ -13,6 +16,22 @@ _COMMIT_EVENTS_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
 _BATCH_EVENTS_BUCKETS = (1, 10, 100, 500, 1000, 2500, 5000, 10_000, 50_000)
 _SEND_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _END_TO_END_BUCKETS = (0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
+
+
+class BulkHistogram(Histogram):
+    """A histogram that takes many observations for hardly more than the price of one."""
+
+    def observe_all(self, amounts: Sequence[float]) -> None:
+        """The same as `observe` for each."""
+        if not amounts:
+            return
+        counts: dict[int, int] = {}
+        for amount in amounts:
+            bucket = bisect_left(self._upper_bounds, amount)
+            counts[bucket] = counts.get(bucket, 0) + 1
+        self._sum.inc(sum(amounts))
+        for bucket, count in counts.items():
+            self._buckets[bucket].inc(count)
 
 
 class IngestMetrics:
@@ -37,7 +56,7 @@ class IngestMetrics:
             ["stream"],
             registry=registry,
         )
-        self.ack_seconds = Histogram(
+        self.ack_seconds = BulkHistogram(
             "forebay_ingest_ack_seconds",
             "From the end of a request to its answer, for requests that stored events.",
             buckets=_ACK_BUCKETS,

@@ -57,11 +57,11 @@ class Sink(asyncio.Protocol):
         self._transport.write(_OK % (len(body), body))
 
 
-async def serve(mode: str, seconds: float) -> None:
+async def serve(mode: str, seconds: float, kind: type[Sink] = Sink) -> None:
     counts = Counts()
     vars(counts).update(requests=0, lines=0, bytes=0)
     server = await asyncio.get_running_loop().create_server(
-        lambda: Sink(counts, None if mode == "hang" else seconds), "127.0.0.1", 0, backlog=1024
+        lambda: kind(counts, None if mode == "hang" else seconds), "127.0.0.1", 0, backlog=1024
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

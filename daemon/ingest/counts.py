@@ -53,6 +53,7 @@ class Counts:
         self._scheduled = False
         self._answered: dict[int, int] = {}
         self._touched: set[_Stream] = set()
+        self._seconds: list[float] = []
 
     def answered(self, status: int) -> None:
         """A request has its answer."""
@@ -70,7 +71,7 @@ class Counts:
         if receipt.accepted:
             counters.accepted += receipt.accepted
             counters.bytes += len(events.payload) * receipt.accepted // events.count
-            self._metrics.ack_seconds.observe(seconds)
+            self._seconds.append(seconds)
 
     def _flush_soon(self) -> None:
         if not self._scheduled:
@@ -88,6 +89,8 @@ class Counts:
         for stream in self._touched:
             stream.flush()
         self._touched.clear()
+        self._metrics.ack_seconds.observe_all(self._seconds)
+        self._seconds.clear()
 
     def _touch(self, name: str) -> _Stream:
         counters = self._streams.get(name)

@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from forebay.buffer.entry import Entry, Receipt
-from forebay.buffer.errors import BufferFault, BufferFull, BufferUnavailable
+from forebay.buffer.errors import BufferFault, BufferFull
 from forebay.daemon.ingest import responses
 from forebay.daemon.ingest.body import read_body
 from forebay.daemon.ingest.counts import Counts
 from forebay.daemon.ingest.events import Events
 from forebay.daemon.ingest.options import IngestOptions
 from forebay.daemon.ingest.refusal import Refusal
-from forebay.daemon.ingest.responses import Reply
+from forebay.daemon.ingest.responses import Reply, render
 from forebay.daemon.ingest.routes import Post, Router
 
 _NOTHING = Receipt(0)
@@ -25,33 +27,34 @@ class Log(Protocol):
         """The sinks that take a stream."""
         ...
 
-    def append(self, entry: Entry) -> asyncio.Future[Receipt]:
-        """Store an entry; the future ends when it is durable.
+    def submit(self, entry: Entry, done: Callable[[Receipt | BufferFault], None]) -> None:
+        """Store an entry; `done` learns of it, later and once, when it is durable or refused.
 
-        Raises BufferFull or BufferUnavailable, or sets one of them on the future.
+        Raises BufferFull or BufferUnavailable where that is known at once.
         """
         ...
 
 
-class Ticket:
+class Ticket(msgspec.Struct):
     """A request whose events are on their way to the disk."""
 
-    __slots__ = ("_desk", "_events", "_since", "_stream", "future", "tail")
+    desk: "Desk"
+    stream: str
+    events: Events
+    since: float
+    """When the request was complete, on the desk's clock."""
+    tail: bytes
+    """Header lines that the connection adds to the answer."""
+    ready: Callable[[float], None]
+    """Called with the time once there is an answer."""
+    answer: bytes = b""
+    """As it goes over the wire; empty as long as there is none."""
 
-    def __init__(
-        self, desk: "Desk", stream: str, events: Events, future: asyncio.Future[Receipt]
-    ) -> None:
-        self._desk = desk
-        self._stream = stream
-        self._events = events
-        self._since = desk.clock()
-        self.future = future
-        self.tail = b""
-        """Header lines that the connection adds to the answer."""
-
-    def reply(self) -> Reply:
-        """The answer, once the future is done; to be asked for once."""
-        return self._desk.settle(self._stream, self._events, self.future, self._since)
+    def done(self, outcome: Receipt | BufferFault) -> None:
+        """The log has spoken."""
+        now = self.desk.clock()
+        self.answer = self.desk.settle(self, outcome, now)
+        self.ready(now)
 
 
 class Desk:
@@ -76,13 +79,12 @@ class Desk:
     def configure(self, options: IngestOptions, router: Router) -> None:
         """Judge by these from the next request on."""
         self.options = options
-        self.judge = router.judge
-        self.cors = router.cors
+        self.router = router
         self.max_body = int(options.max_body)
         self._max_event = int(options.max_event)
 
-    def take(self, post: Post, body: bytes) -> Ticket | Reply:
-        """Store the events of a request. Raises Refusal."""
+    def events(self, post: Post, body: bytes) -> Events | Reply:
+        """What a body holds, or the answer when none of it is to be stored. Raises Refusal."""
         events = read_body(post, body, max_body=self.max_body, max_event=self._max_event)
         if events.rejected:
             self.counts.rejected(post.stream, events)
@@ -90,35 +92,33 @@ class Desk:
                 return responses.unprocessable(events)
         if self.stopping:
             raise stopping()
-        if not events.count:
-            return responses.stored(events, _NOTHING)
-        return self._append(post, events)
+        return events if events.count else responses.stored(events, _NOTHING)
 
-    def _append(self, post: Post, events: Events) -> Ticket | Reply:
+    def submit(self, post: Post, ticket: Ticket) -> Reply | None:
+        """Store the events of a ticket; an answer only when that is refused at once."""
+        events = ticket.events
         entry = Entry(
             post.stream, events.payload, events.count, events.attributes, post.key, events.keys
         )
         try:
-            future = self._log.append(entry)
+            self._log.submit(entry, ticket.done)
         except BufferFault as fault:
             return _unstored(fault)
         self._pending += 1
-        return Ticket(self, post.stream, events, future)
+        return None
 
-    def settle(
-        self, stream: str, events: Events, future: asyncio.Future[Receipt], since: float
-    ) -> Reply:
-        """The answer to an append that has ended."""
+    def settle(self, ticket: Ticket, outcome: Receipt | BufferFault, now: float) -> bytes:
+        """The answer to what has ended."""
         self._pending -= 1
         if not self._pending and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
-        if future.cancelled():
-            return _unstored(BufferUnavailable("the buffer was closed: send it again"))
-        if (error := future.exception()) is not None:
-            return _unstored(error)
-        receipt = future.result()
-        self.counts.stored(stream, events, receipt, self.clock() - since)
-        return responses.stored(events, receipt)
+        if isinstance(outcome, Receipt):
+            self.counts.stored(ticket.stream, ticket.events, outcome, now - ticket.since)
+            reply = responses.stored(ticket.events, outcome)
+        else:
+            reply = _unstored(outcome)
+        self.counts.answered(reply.status)
+        return render(reply, ticket.tail)
 
     async def drain(self) -> None:
         """Wait until everything that was taken has its answer."""
@@ -132,11 +132,7 @@ def stopping() -> Refusal:
     return Refusal(503, "forebay is stopping: send it again", b"Retry-After: 1\r\n")
 
 
-def _unstored(error: BaseException) -> Reply:
-    if isinstance(error, BufferFull):
-        return responses.come_back(429, str(error), error.retry_after)
-    if isinstance(error, BufferFault):
-        return responses.come_back(503, str(error), getattr(error, "retry_after", 1))
-    context = {"message": "an append to the log failed unexpectedly", "exception": error}
-    asyncio.get_running_loop().call_exception_handler(context)
-    return responses.refused(Refusal(500, "forebay failed; its log says how"))
+def _unstored(fault: BufferFault) -> Reply:
+    if isinstance(fault, BufferFull):
+        return responses.come_back(429, str(fault), fault.retry_after)
+    return responses.come_back(503, str(fault), getattr(fault, "retry_after", 1))

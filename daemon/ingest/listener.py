@@ -8,6 +8,7 @@ import asyncio
 import socket
 
 from forebay.daemon.ingest.desk import Desk
+from forebay.daemon.ingest.link import Link
 from forebay.daemon.ingest.protocol import Connection
 
 _ACCEPT_AT_ONCE = 64
@@ -23,7 +24,7 @@ class Listener:
         sock.settimeout(0)
         self.sock = sock
         self._desk = desk
-        self._connections: set[Connection] = set()
+        self._connections: set[Link] = set()
         self._openings: set[asyncio.Task[None]] = set()
         self._accepting = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -96,14 +97,14 @@ class Listener:
         self._openings.add(task)
         task.add_done_callback(self._openings.discard)
 
-    async def _connect(self, client: socket.socket, connection: Connection) -> None:
+    async def _connect(self, client: socket.socket, connection: Link) -> None:
         try:
             await self._loop.connect_accepted_socket(lambda: connection, client)
         except OSError:  # the client has left already
             client.close()
             self._gone(connection)
 
-    def _gone(self, connection: Connection) -> None:
+    def _gone(self, connection: Link) -> None:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()

@@ -48,11 +48,9 @@ class Outbox:
         while line:
             item = line[0]
             if isinstance(item, Ticket):
-                if not item.future.done():
+                if not item.answer:
                     break
-                reply = item.reply()
-                self._counts.answered(reply.status)
-                item = render(reply, item.tail)
+                item = item.answer
             ready.append(item)
             line.popleft()
         if ready and self._transport is not None:

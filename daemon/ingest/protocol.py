@@ -1,57 +1,39 @@
-"""One connection: HTTP/1.1 on httptools, written for many small requests.
+"""What one connection reads: HTTP/1.1 on httptools, written for many small requests.
 
-    bytes ─► parser ─► head ─► judge ─► body ─► take ─► Ticket ──┐
-                                 └── refused ─────────► answer ──┴─► outbox ─► one write
+    bytes ─┬► parser ─► head ─► judge ─┬► body ─► events ─► Ticket ──┐
+           └► the head that is known ──┘└ refused ─────────► answer ──┴─► outbox ─► one write
 
-- No task and no timer per request: the listener calls `sweep` now and then.
-- At most MAX_WAITING answers wait; beyond that, and while the client does not read, nothing is
-  read from it. (What was read with one piece is still worked off.)
+- A head that equals the last good one goes neither through the parser nor the judge: known.py.
 - A refused body is not kept. Up to `max_body` it is skipped and the connection goes on; else the
-  answer says `Connection: close`, and what still comes is thrown away for a while, so that the
-  client can read the answer before the connection is reset under it.
+  answer says `Connection: close`.
 - An upgrade (`Upgrade: h2c`, which Java's client asks for by default) is ignored, as HTTP allows.
 """
 
-import asyncio
 from collections.abc import Callable
-from typing import cast
 
 import httptools
 
-from forebay.daemon.ingest.desk import Desk, stopping
+from forebay.daemon.ingest.desk import Desk, Ticket, stopping
 from forebay.daemon.ingest.head import MAX_HEAD, Head, measure, read_head, too_large, unupgraded
-from forebay.daemon.ingest.outbox import Outbox
-from forebay.daemon.ingest.phase import BODY, ENDING, HEAD, IDLE, LINGERING, patience
+from forebay.daemon.ingest.known import Known, learn
+from forebay.daemon.ingest.link import Link
+from forebay.daemon.ingest.phase import BODY, ENDING, HEAD, IDLE, LINGERING
 from forebay.daemon.ingest.refusal import Refusal
 from forebay.daemon.ingest.responses import CLOSE, CONTINUE, KEEP, Reply, refused
 from forebay.daemon.ingest.routes import Post
 from forebay.daemon.ingest.routes import too_large as body_too_large
 
-MAX_WAITING = 64
-"""Answers of one connection that may wait for the log before reading pauses."""
-LINGER_BODIES = 4
-"""How many times `max_body` a client may go on sending after a last answer."""
 
-
-class Connection(asyncio.Protocol):
+class Connection(Link):
     """Serves one client. `on_close` is called once it is gone."""
 
-    def __init__(self, desk: Desk, on_close: Callable[["Connection"], None]) -> None:
-        self._desk = desk
-        self._on_close = on_close
-        self._outbox = Outbox(desk.counts)
+    def __init__(self, desk: Desk, on_close: Callable[[Link], None]) -> None:
+        super().__init__(desk, on_close)
         self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
-        self._now = self._since = desk.clock()
-        """`_since`: when the phase began, or the last progress in it."""
-        self._phase = IDLE
-        self._feeding = False
-        self._reading = True
-        self._eof = False
-        self._complete = False  # of the last request, all was read
-        self._discarded = 0
+        self._known: Known | None = None
 
         # The request that is being read.
+        self._opening = b""  # the piece that it opens, until its head is complete
         self._piece = 0
         self._head_most = self._head_first = 0
         self._url = b""
@@ -62,35 +44,24 @@ class Connection(asyncio.Protocol):
         self._post: Post | None = None
         self._body: bytes | bytearray = b""
         self._size = 0
+        self._missing = 0  # of a body behind a known head
         self._overhead = 0
-
-    def __repr__(self) -> str:
-        return f"<Connection {self._phase.value}, {len(self._outbox)} answers waiting>"
 
     # ── the transport's calls ────────────────────────────────────────────────────────────────
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._outbox.open(self._transport)
-        if self._phase is ENDING:  # the listener has closed meanwhile
-            self._transport.close()
-
     def data_received(self, data: bytes) -> None:
         self._now = self._desk.clock()
-        self._piece = len(data)
-        phase = self._phase
-        if phase is ENDING or phase is LINGERING:
-            self._discard()
+        if self._phase is ENDING or self._phase is LINGERING:
+            self._discard(len(data))
             return
-        if phase is HEAD:
-            self._head_most += self._piece
-        elif phase is BODY:
-            self._since = self._now
-            self._overhead += self._piece
         self._feeding = True
-        self._feed(data)
+        if self._missing:
+            data = self._go_on(data)
+        if self._known is not None and self._phase is IDLE:
+            data = self._take_known(data)
+        if data:
+            self._parse(data)
         self._feeding = False
-        self._check_bounds()
         self._flush()
 
     def eof_received(self) -> bool:
@@ -102,21 +73,70 @@ class Connection(asyncio.Protocol):
         self._flush()
         return True  # _flush closes, now or when the last answer is written
 
-    def pause_writing(self) -> None:
-        self._outbox.writable = False
-        self._since = self._desk.clock()
-        self._throttle()
+    # ── heads that are known ─────────────────────────────────────────────────────────────────
 
-    def resume_writing(self) -> None:
-        self._outbox.writable = True
-        self._throttle()
+    def _take_known(self, data: bytes) -> bytes:
+        """Take the requests at the beginning of `data` whose heads are known; what is left."""
+        known, router, start = self._known, self._desk.router, 0
+        while known is not None and known.router is router and self._phase is IDLE:
+            found = known.find(data, start)
+            if found is None or not router.still(known.post, found[1]):
+                break
+            self._since = self._now
+            self._cors = self._tail = b""
+            start, length = found
+            body = data[start : start + length]
+            if len(body) < length:
+                self._phase, self._post = BODY, known.post
+                self._body, self._size, self._missing = body, len(body), length - len(body)
+                return b""
+            self._take(known.post, body)
+            start += length
+            if start == len(data):
+                return b""
+        return data[start:]
 
-    def connection_lost(self, _: Exception | None) -> None:
-        self._transport = None
-        self._outbox.close()
-        self._on_close(self)
+    def _go_on(self, data: bytes) -> bytes:
+        """Take more of a body behind a known head; what follows it."""
+        self._since = self._now
+        body = data[: self._missing]
+        self._missing -= len(body)
+        self._size += len(body)
+        self._keep_body(body)
+        if not self._missing:
+            self._end_body()
+        return data[len(body) :]
 
-    # ── the parser's calls ───────────────────────────────────────────────────────────────────
+    # ── the parser ───────────────────────────────────────────────────────────────────────────
+
+    def _parse(self, data: bytes) -> None:
+        self._piece = len(data)
+        self._opening = data if self._phase is IDLE else b""
+        if self._phase is HEAD:
+            self._head_most += self._piece
+        elif self._phase is BODY:
+            self._since = self._now
+            self._overhead += self._piece
+        self._feed(data)
+        self._check_bounds()
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # The parser thinks that HTTP ends here. Go on with the same request, unupgraded.
+                data = self._plain + data[upgrade.args[0] :]
+                self._plain = self._opening = b""
+                if self._phase is HEAD:
+                    self._phase = IDLE
+                    self._parser = httptools.HttpRequestParser(self)
+                    continue
+            except httptools.HttpParserCallbackError:
+                raise  # our own fault: let the loop report it
+            except httptools.HttpParserError as error:
+                self._give_up(Refusal(400, f"this is not HTTP/1.1: {error}"))
+            return
 
     def on_message_begin(self) -> None:
         if self._phase is IDLE:
@@ -157,37 +177,14 @@ class Connection(asyncio.Protocol):
             self._keep_body(body)
 
     def on_message_complete(self) -> None:
-        if self._phase is not BODY:
-            return
-        self._phase = IDLE
-        self._since = self._now
-        if self._post is not None:
-            self._take(self._post, bytes(self._body))
-            self._post = None
-            self._body = b""
-        if not self._keep and self._phase is IDLE:
-            self._phase = ENDING
-            self._complete = True
+        self._opening = b""  # what follows in this piece is another request
+        if self._phase is BODY:
+            self._end_body()
+            if not self._keep and self._phase is IDLE:
+                self._phase = ENDING
+                self._complete = True
 
     # ── reading a request ────────────────────────────────────────────────────────────────────
-
-    def _feed(self, data: bytes) -> None:
-        while data:
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                # The parser thinks that HTTP ends here. Go on with the same request, unupgraded.
-                data = self._plain + data[upgrade.args[0] :]
-                self._plain = b""
-                if self._phase is HEAD:
-                    self._phase = IDLE
-                    self._parser = httptools.HttpRequestParser(self)
-                    continue
-            except httptools.HttpParserCallbackError:
-                raise  # our own fault: let the loop report it
-            except httptools.HttpParserError as error:
-                self._give_up(Refusal(400, f"this is not HTTP/1.1: {error}"))
-            return
 
     def _head(self) -> Head:
         # Measured only where the pieces that it came in allow for too much.
@@ -201,10 +198,11 @@ class Connection(asyncio.Protocol):
         self._since = self._now
         self._size = self._overhead = 0
         self._keep = self._parser.should_keep_alive()
-        self._cors = self._desk.cors(head)
+        router = self._desk.router
+        self._cors = router.cors(head)
         self._tail = self._cors + _connection(head.version, keep=self._keep)
         try:
-            verdict = self._desk.judge(head)
+            verdict = router.judge(head)
             if head.awaits_continue and self._desk.stopping:
                 raise stopping()
         except Refusal as refusal:
@@ -215,6 +213,8 @@ class Connection(asyncio.Protocol):
         self._post = verdict
         if head.awaits_continue:
             self._outbox.put_raw(CONTINUE)
+        elif self._opening and not self._tail and not head.chunked:
+            self._known = learn(self._opening, verdict, router)
 
     def _answer_head(self, head: Head, reply: Reply) -> None:
         bodiless = head.method == b"HEAD"
@@ -233,6 +233,14 @@ class Connection(asyncio.Protocol):
             self._body = bytearray(self._body)
             self._body += body
 
+    def _end_body(self) -> None:
+        self._phase = IDLE
+        self._since = self._now
+        if self._post is not None:
+            post, body = self._post, bytes(self._body)
+            self._post, self._body = None, b""
+            self._take(post, body)
+
     def _check_bounds(self) -> None:
         # Of the piece in which a head began it is not known how much belongs to the head.
         if self._phase is HEAD and self._head_most - self._head_first > MAX_HEAD:
@@ -243,23 +251,23 @@ class Connection(asyncio.Protocol):
     # ── answering ────────────────────────────────────────────────────────────────────────────
 
     def _take(self, post: Post, body: bytes) -> None:
+        desk, reply = self._desk, None
         try:
-            outcome = self._desk.take(post, body)
+            events = desk.events(post, body)
         except Refusal as refusal:
-            outcome = refused(refusal)
-        if not isinstance(outcome, Reply):
-            outcome.tail = self._tail
-            self._outbox.put_later(outcome)
-            outcome.future.add_done_callback(self._on_stored)
-        elif self._desk.stopping:
-            self._end(outcome)
+            events = refused(refusal)
+        if isinstance(events, Reply):
+            reply = events
         else:
-            self._outbox.put(outcome, self._tail)
-
-    def _on_stored(self, _: object) -> None:
-        self._flush()
-        if self._phase is IDLE:  # until now it was the client that waited
-            self._since = self._desk.clock()
+            ticket = Ticket(desk, post.stream, events, self._now, self._tail, self._on_answer)
+            reply = desk.submit(post, ticket)
+            if reply is None:
+                self._outbox.put_later(ticket)
+                return
+        if desk.stopping:
+            self._end(reply)
+        else:
+            self._outbox.put(reply, self._tail)
 
     def _give_up(self, refusal: Refusal) -> None:
         """End within a request: with an answer, unless it has one."""
@@ -275,71 +283,6 @@ class Connection(asyncio.Protocol):
         self._since = self._now
         self._post = None
         self._body = b""
-
-    def _flush(self) -> None:
-        if self._feeding:
-            return
-        if self._outbox.flush() and self._phase is ENDING:
-            self._finish()
-        if self._reading is not (self._outbox.writable and len(self._outbox) < MAX_WAITING):
-            self._throttle()
-
-    def _finish(self) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        self._since = self._desk.clock()
-        if self._complete or self._eof:
-            self._transport.close()
-        else:
-            self._phase = LINGERING
-            self._transport.write_eof()
-
-    def _discard(self) -> None:
-        self._discarded += self._piece
-        if self._discarded > LINGER_BODIES * self._desk.max_body and self._transport is not None:
-            self._transport.abort()
-
-    def _throttle(self) -> None:
-        wanted = self._outbox.writable and len(self._outbox) < MAX_WAITING
-        transport = self._transport
-        if wanted is self._reading or transport is None or transport.is_closing() or self._eof:
-            return
-        self._reading = wanted
-        if wanted:
-            self._since = self._desk.clock()  # the pause was not the client's
-            transport.resume_reading()
-        else:
-            transport.pause_reading()
-
-    # ── the listener's calls ─────────────────────────────────────────────────────────────────
-
-    def sweep(self, now: float) -> None:
-        """Part with a client that is too slow. `now` is the desk's clock."""
-        transport, age = self._transport, now - self._since
-        if transport is None or (len(self._outbox) and self._outbox.writable):
-            return  # it is the log that is awaited
-        # A client that does not read what it is sent may take as long as one that does not send.
-        if age <= patience(self._phase if self._outbox.writable else BODY, self._desk.options):
-            return
-        if not self._outbox.writable or self._phase in (ENDING, LINGERING):
-            transport.abort()
-        elif self._phase is IDLE:
-            self.close()
-        else:
-            self._now = now
-            self._give_up(Refusal(408, "the request came too slowly: send it in one go"))
-            self._flush()
-
-    def close(self) -> None:
-        """End after what was written is sent."""
-        self._phase = ENDING
-        self._complete = True
-        self._finish()
-
-    def abort(self) -> None:
-        """End now."""
-        if self._transport is not None:
-            self._transport.abort()
 
 
 def _connection(version: str, *, keep: bool) -> bytes:

@@ -85,6 +85,13 @@ class Router:
             read = partial(decode_binary, attributes=binary_attributes(fields))
         return Post(stream, read, names, bool(query) and _atomic(query), _key(fields))
 
+    def still(self, post: Post, length: int) -> bool:
+        """Whether a head that passed would pass now, with this Content-Length and else the same.
+
+        All other checks look at nothing but the head and the options.
+        """
+        return length <= self._max_body and self._routed(post.stream)
+
     def _judge_other(self, head: Head, path: bytes) -> Reply:
         if is_preflight(head):
             return NO_CONTENT

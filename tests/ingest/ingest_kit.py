@@ -42,12 +42,12 @@ class Clock:
 class ScriptedLog:
     """A log for what the real one cannot be made to do on command.
 
-    Each entry takes the next of `script`: a fault to raise, a fault to set on the future, a
-    receipt, or "hold" to leave the future in `held`. Without a script everything is stored.
+    Each entry takes the next of `script`: a fault to raise, or (`late`) to answer with; a receipt;
+    or "hold" to leave in `held` the future that answers. Without a script everything is stored.
     """
 
-    def __init__(self, *script: BufferFault | Receipt | str) -> None:
-        self.script: deque[BufferFault | Receipt | str] = deque(script)
+    def __init__(self, *script: Exception | Receipt | str) -> None:
+        self.script: deque[Exception | Receipt | str] = deque(script)
         self.late = False  # set faults on the future rather than raise them
         self.entries: list[Entry] = []
         self.held: list[Held] = []
@@ -56,14 +56,15 @@ class ScriptedLog:
     def subscribers(self, stream: str) -> tuple[str, ...]:
         return ("sink",) if stream.startswith("bookings") else ()
 
-    def append(self, entry: Entry) -> asyncio.Future[Receipt]:
+    def submit(self, entry: Entry, done: Callable[[Receipt | BufferFault], None]) -> None:
         outcome = self.script.popleft() if self.script else None
-        if isinstance(outcome, BufferFault) and not self.late:
+        if isinstance(outcome, Exception) and not self.late:
             raise outcome
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        if isinstance(outcome, BufferFault):
+        future.add_done_callback(lambda ended: done(_outcome(ended)))
+        if isinstance(outcome, Exception):
             future.set_exception(outcome)
-            return future
+            return
         self.entries.append(entry)
         if isinstance(outcome, Receipt):
             future.set_result(outcome)
@@ -71,11 +72,18 @@ class ScriptedLog:
             self.held.append((entry, future))
         else:
             asyncio.get_running_loop().call_soon(self.release, entry, future)
-        return future
 
     def release(self, entry: Entry, future: asyncio.Future[Receipt]) -> None:
         first, self._next = self._next, self._next + entry.count
         future.set_result(Receipt(entry.count, first_seq=first, last_seq=self._next - 1))
+
+
+def _outcome(ended: asyncio.Future[Receipt]) -> Receipt | BufferFault:
+    fault = ended.exception()
+    if fault is None:
+        return ended.result()
+    assert isinstance(fault, BufferFault)
+    return fault
 
 
 @dataclass
@@ -219,4 +227,5 @@ async def until(condition: Callable[[], object]) -> None:
 
 def connections(served: Served) -> list[Connection]:
     """The connections that a server holds."""
-    return [c for listener in served.server._listeners for c in listener._connections]
+    links = [link for listener in served.server._listeners for link in listener._connections]
+    return [link for link in links if isinstance(link, Connection)]

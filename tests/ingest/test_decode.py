@@ -112,7 +112,8 @@ def test_a_break_inside_an_event_passes_for_the_end_of_a_line(
     body = b"\n".join(write(document, data, any_blanks) for document in documents)
     events = decode_lines(body, MAX)
     good = [line.strip() for line in body.split(b"\n") if _is_object(line)]
-    assert events.payload.split(b"\n") == [line.translate(None, b"\r") for line in good or [b""]]
+    kept = [line.strip() for line in events.payload.split(b"\n")]  # blanks around it may stay
+    assert kept == [line.translate(None, b"\r") for line in good or [b""]]
     assert events.count == len(good)
     assert events.rejected == sum(bool(line.strip()) for line in body.split(b"\n")) - len(good)
 
@@ -300,6 +301,15 @@ def test_faults_are_listed_without_end() -> None:
     events = decode_lines(b"nope\n" * (MAX_FAULTS + 5), MAX)
     assert len(events.faults) == MAX_FAULTS
     assert events.rejected == MAX_FAULTS + 5
+
+
+@pytest.mark.parametrize("blank", range(254, 259))
+def test_a_blank_line_is_kept(blank: int) -> None:
+    lines = [b'{"n":%d}' % number for number in range(600)]
+    body = [*lines[:blank], b"", *lines[blank:], b"nope", b"", b""]
+    events = decode_lines(b"\n".join(body), MAX)
+    assert events.payload == b"\n".join(lines)
+    assert (events.count, [fault.line for fault in events.faults]) == (600, [602])
 
 
 @given(st.binary(max_size=40) | st.text('[]{}",:\\ \n\r1aé', max_size=40).map(str.encode))

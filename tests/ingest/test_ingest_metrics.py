@@ -1,9 +1,13 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ingest_kit import LINES, Kitchen, ScriptedLog, Served, request, until
+from prometheus_client import CollectorRegistry
 
 from forebay.buffer.entry import Receipt
 from forebay.buffer.errors import BufferFull
 from forebay.daemon.ingest.counts import MAX_STREAMS
+from forebay.daemon.metrics import IngestMetrics
 
 EVENTS = "forebay_ingest_events_total"
 
@@ -65,3 +69,17 @@ async def test_a_client_makes_up_labels_without_end(kitchen: Kitchen) -> None:
         await served.talk(b"".join(data))
         assert len(labels(served)) == MAX_STREAMS + 1
         assert served.metric(EVENTS, stream="_other", outcome="accepted") == 10
+
+
+@given(st.lists(st.floats(0, 10) | st.sampled_from([0.0005, 0.001, 5.0, 5.1]), max_size=20))
+def test_many_observations_at_once_fall_into_other_buckets(amounts: list[float]) -> None:
+    at_once, singly = CollectorRegistry(), CollectorRegistry()
+    IngestMetrics(at_once).ack_seconds.observe_all(amounts)
+    one_by_one = IngestMetrics(singly).ack_seconds
+    for amount in amounts:
+        one_by_one.observe(amount)
+    for bound in ("0.0005", "0.001", "0.002", "0.0075", "0.01", "1.0", "5.0", "+Inf"):
+        name, labels = "forebay_ingest_ack_seconds_bucket", {"le": bound}
+        assert at_once.get_sample_value(name, labels) == singly.get_sample_value(name, labels)
+    name = "forebay_ingest_ack_seconds_sum"
+    assert at_once.get_sample_value(name) == pytest.approx(singly.get_sample_value(name))

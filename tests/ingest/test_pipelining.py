@@ -17,8 +17,8 @@ from ingest_kit import (
     until,
 )
 
-from forebay.buffer.errors import BufferFull
-from forebay.daemon.ingest.protocol import MAX_WAITING
+from forebay.buffer.errors import BufferFull, BufferUnavailable
+from forebay.daemon.ingest.link import MAX_WAITING
 
 HEALTH = request(b"", b"/healthz", method=b"GET", content_type=None, length=False)
 CHUNKED = request(
@@ -231,21 +231,26 @@ async def test_a_client_that_leaves_early_spoils_the_daemon(
     assert caplog.records == []
 
 
+async def test_a_closing_log_leaves_a_client_without_answer(kitchen: Kitchen) -> None:
+    log = ScriptedLog("hold")
+    async with kitchen.served(log) as served:
+        reader, writer = await served.connect()
+        writer.write(request())
+        writer.write_eof()
+        await until(lambda: log.held)
+        log.held[0][1].set_exception(BufferUnavailable("closed"))
+        (answer,) = answers(await reader.read())
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
 async def test_an_unforeseen_failure_is_silent(kitchen: Kitchen) -> None:
     faults: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
-    log = ScriptedLog("hold", "hold")
-    async with kitchen.served(log) as served:
-        reader, writer = await served.connect()
-        writer.write(request() * 2)
-        writer.write_eof()
-        await until(lambda: len(log.held) == 2)
-        error = ZeroDivisionError()
-        log.held[0][1].set_exception(error)
-        log.held[1][1].cancel()
-        first, second = answers(await reader.read())
-        assert (first.status, second.status) == (500, 503)
-        assert [context["exception"] for context in faults] == [error]
+    error = ZeroDivisionError()
+    async with kitchen.served(ScriptedLog(error)) as served:
+        assert await served.talk(request()) == b""
+        exceptions = [context["exception"] for context in faults]
+        assert [getattr(e, "__context__", None) or e for e in exceptions] == [error]
 
 
 async def test_an_event_is_acknowledged_before_it_is_stored(
