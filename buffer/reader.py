@@ -1,9 +1,12 @@
 """Reading the log for one sink, from a position onwards: from memory what is new, else the file."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
+from typing import Final
 
 import aiosqlite
 
@@ -14,6 +17,9 @@ from forebay.buffer.segment import Slice
 from forebay.buffer.tail import Tail
 
 __all__ = ["Damage", "LogReader", "Reading"]
+
+_AT_ONCE: Final = 512
+"""Slices that are gone through in one go: some 200 µs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +77,19 @@ class LogReader:
                     return damage
                 if not self._ready:
                     break
+            whole = self._take_whole(events, size, end)
+            if whole:
+                taken += whole
+                events -= sum([slice_.count for slice_ in whole])
+                size -= sum([len(slice_.payload) + 1 for slice_ in whole])
+                await asyncio.sleep(0)  # there may be thousands, and others wait
+                continue
             if self._next >= end:
                 break
-            events_here = int(min(events, end - self._next))
-            part, whole = self._take(events_here, size, force=not taken)
+            part = self._take_part(int(min(events, end - self._next)), size, force=not taken)
             if part is not None:
                 taken.append(part)
-                events, size = events - part.count, size - len(part.payload) - 1
-            if not whole:
-                break
+            break
         self.position = int(min(self._next, end))
         return Reading(first, self.position - 1, tuple(taken))
 
@@ -94,9 +104,10 @@ class LogReader:
             before = len(self._ready)
             if await self._fetch(events, size) is not None:
                 return  # the `read` that gets there will tell
-            for index in range(before, len(self._ready)):
-                events -= self._ready[index].count
-                size -= len(self._ready[index].payload) + 1
+            for slice_ in islice(self._ready, before, None):
+                events -= slice_.count
+                size -= len(slice_.payload) + 1
+            await asyncio.sleep(0)
 
     @property
     def _cursor(self) -> Cursor:
@@ -113,20 +124,27 @@ class LogReader:
         if self._ready and cursor.touches(self._ready[0].first_seq, self._ready[-1].next_seq - 1):
             self._ready = deque(part for each in self._ready for part in _open_parts(each, cursor))
 
-    def _take(self, events: int, size: int, *, force: bool) -> tuple[Slice | None, bool]:
-        """The next slice or as much of it as fits, and whether that was all of it."""
+    def _take_whole(self, events: int, size: int, end: float) -> list[Slice]:
+        """The next slices, as many as fit uncut into so many events, bytes and seqs."""
+        whole: list[Slice] = []
+        while self._ready and len(whole) < _AT_ONCE:
+            head = self._ready[0]
+            if head.count > events or len(head.payload) > size or head.next_seq > end:
+                break
+            whole.append(self._ready.popleft())
+            events, size = events - head.count, size - len(head.payload) - 1
+        return whole
+
+    def _take_part(self, events: int, size: int, *, force: bool) -> Slice | None:
+        """As much of the next slice as fits, which is not all; or one event at least."""
         head = self._ready[0]
-        if head.count <= events and len(head.payload) <= size:
-            return self._ready.popleft(), True
         fitting = min(events, head.fitting(size))
-        if fitting == 0:
-            if not force:
-                return None, False
-            fitting = 1
-        if fitting >= head.count:
-            return self._ready.popleft(), True
-        head, self._ready[0] = head.split(fitting)
-        return head, False
+        if fitting == 0 and not force:
+            return None
+        if head.count == 1:
+            return self._ready.popleft()
+        head, self._ready[0] = head.split(max(fitting, 1))
+        return head
 
     async def _fetch(self, events: int, size: int) -> Damage | None:
         """Append the next segments to `_ready`."""
@@ -157,7 +175,7 @@ class LogReader:
         return found.damage
 
     def _recall(self, since: int, end: int, events: int, size: int) -> Found | None:
-        """What `fetch` would find, where all of it is in memory."""
+        """What `fetch` would find, where all up to the log's end is in memory."""
         recent = self._tail.since(since, end)
         if recent is None:
             return None
@@ -168,7 +186,7 @@ class LogReader:
             found.slices.append(slice_)
             events -= slice_.next_seq - max(slice_.first_seq, since)
             size -= len(slice_.payload) + 1
-            if events <= 0 or size <= 0:
+            if events <= 0 or size <= 0 or len(found.slices) == _AT_ONCE:
                 return found
         found.to_end = True
         return found
