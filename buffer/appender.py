@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from forebay.buffer.database import PAGE_SIZE, used_bytes
+from forebay.buffer.database import used_bytes
 from forebay.buffer.dedup import Dedup, Fresh
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferFault, BufferFull
@@ -12,7 +12,7 @@ from forebay.buffer.ledger import Outcome
 from forebay.buffer.operations import Append
 from forebay.buffer.options import WhenFull
 from forebay.buffer.retention import give_up_oldest
-from forebay.buffer.segment import Attributes, Packer, Row, Slice, chunks
+from forebay.buffer.segment import Attributes, Packer, Piece, Row, Slice
 from forebay.buffer.transaction import Transaction
 
 
@@ -30,7 +30,7 @@ class Appender:
     ) -> list[Slice]:
         """Store the entries, and set the result of each; what was stored, in the order of seq.
 
-        `used` is the size of the log so far.
+        `used` is the size of the log so far, at most.
         """
         room = _Room(self._capacity - used)
         by_stream: dict[str, list[Append]] = {}
@@ -47,9 +47,11 @@ class Appender:
         """Append entries of one stream: all in one, or each for itself where there is no room."""
         entries = [append.entry for append in group]
         fresh = self._dedup.fresh(transaction, entries, now)
-        packed = self._pack(transaction, [new.entry for new in fresh if new.entry.count], now)
-        need = sum(piece.need for piece in packed)
-        if room.take(need) or (len(group) == 1 and self._make_room(transaction, need, room)):
+        packed = self._pack(transaction, group, fresh, now)
+        need = sum([piece.row.space for piece in packed])
+        if self._take(transaction, need, room) or (
+            len(group) == 1 and self._make_room(transaction, need, room)
+        ):
             return self._store(transaction, group, fresh, packed, now)
         if len(group) > 1:  # what is small may still fit
             return [
@@ -84,14 +86,19 @@ class Appender:
             seq += new.entry.count
         return [piece.slice for piece in packed]
 
+    def _take(self, transaction: Transaction, need: int, room: "_Room") -> bool:
+        if room.take(need):
+            return True
+        room.left = self._capacity - used_bytes(transaction.database)  # so far it was an estimate
+        return room.take(need)
+
     def _make_room(self, transaction: Transaction, need: int, room: "_Room") -> bool:
         """Drop the oldest events until there is room, where that is the policy and ever can be."""
         if self._policy is not WhenFull.DROP_OLDEST or need > self._most(transaction):
             return False
-        while not room.take(need):
+        while not self._take(transaction, need, room):
             if not give_up_oldest(transaction, Outcome.DROPPED):
                 return False
-            room.left = self._capacity - used_bytes(transaction.database)
         return True
 
     def _most(self, transaction: Transaction) -> int:
@@ -99,22 +106,45 @@ class Appender:
         kept = sum(sink.dead_letter_bytes for sink in transaction.sinks().values())
         return self._capacity - kept
 
-    def _pack(self, transaction: Transaction, entries: list[Entry], now: float) -> list["_Packed"]:
+    def _pack(
+        self,
+        transaction: Transaction,
+        group: Sequence[Append],
+        fresh: Sequence[Fresh],
+        now: float,
+    ) -> list["_Packed"]:
+        packed: list[_Packed] = []
+        pieces = self._pieces(group, fresh)
+        if not pieces:
+            return packed
+        name, seq = group[0].entry.stream, transaction.next_seq
+        stream = transaction.stream(name).id
+        for piece in pieces:
+            slice_ = Slice(name, seq, piece.events, now, piece.payload, piece.attributes)
+            packed.append(_Packed(slice_, piece.at(seq, stream, now)))
+            seq += piece.events
+        return packed
+
+    def _pieces(self, group: Sequence[Append], fresh: Sequence[Fresh]) -> list[Piece]:
+        """What was packed before as it is, and what stands between joined."""
+        pieces: list[Piece] = []
+        loose: list[Entry] = []
+        for append, new in zip(group, fresh, strict=True):
+            if append.pieces is not None and new.entry is append.entry:
+                pieces += self._join(loose)
+                pieces += append.pieces
+                loose = []
+            elif new.entry.count:
+                loose.append(new.entry)
+        return pieces + self._join(loose)
+
+    def _join(self, entries: list[Entry]) -> list[Piece]:
         if not entries:
             return []
-        name, seq, offset = entries[0].stream, transaction.next_seq, 0
-        stream_id = transaction.stream(name).id
         payload = b"\n".join([entry.payload for entry in entries])
-        attributes = _attributes(entries)
-        packed: list[_Packed] = []
-        for piece, count in chunks(payload, sum(entry.count for entry in entries)):
-            extra = attributes and attributes[offset : offset + count]
-            row = self._packer.pack(
-                piece, extra, first_seq=seq, events=count, stream=stream_id, received_at=now
-            )
-            packed.append(_Packed(Slice(name, seq, count, now, piece, extra), row))
-            seq, offset = seq + count, offset + count
-        return packed
+        count = sum([entry.count for entry in entries])
+        whole = Entry(entries[0].stream, payload, count, _attributes(entries))
+        return self._packer.pack(whole)
 
 
 class _Packed(NamedTuple):
@@ -122,12 +152,6 @@ class _Packed(NamedTuple):
 
     slice: Slice
     row: Row
-
-    @property
-    def need(self) -> int:
-        """Bytes of the pages that the row takes at most: overflow chains, places in the tree."""
-        size = len(self.row.data) + len(self.row.attributes or b"")
-        return PAGE_SIZE * (size // (PAGE_SIZE - 4) + 2)
 
 
 class _Room:

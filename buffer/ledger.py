@@ -102,6 +102,8 @@ class Changes(msgspec.Struct):
 
     segments: int = 0
     """Segments that were appended, if nothing else was done: `counted` tells."""
+    grown: int = 0
+    """Bytes of pages that these take at most."""
     counted: bool = False
     """The counters in the file were brought up to date."""
     next_seq: int | None = None

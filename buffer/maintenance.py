@@ -131,10 +131,9 @@ class Maintenance:
 
 def _commit(database: sqlite3.Connection, ledger: Ledger, step: Step) -> Transaction:
     transaction = Transaction(database, ledger)
-    database.execute("BEGIN IMMEDIATE")
     step(transaction)
     transaction.finish()
-    database.execute("COMMIT")
+    transaction.commit()
     point("maintenance.committed")
     return transaction
 

@@ -19,6 +19,7 @@ from forebay.buffer.dead_letters import DeadLetter, bury, delivered_again, refus
 from forebay.buffer.entry import Entry, Receipt
 from forebay.buffer.errors import BufferFault
 from forebay.buffer.ledger import Outcome
+from forebay.buffer.segment import Piece
 from forebay.buffer.transaction import Transaction
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ class Append(msgspec.Struct):
     entry: Entry
     done: Done
     result: Result | None = None
+    pieces: list[Piece] | None = None
+    """The entry, where it was compressed on its way."""
 
     def finish(self) -> None:
         """Tell who waits."""

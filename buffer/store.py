@@ -41,6 +41,7 @@ from forebay.buffer.operations import (
     SettleReplayed,
 )
 from forebay.buffer.options import BufferOptions
+from forebay.buffer.packing import Packing
 from forebay.buffer.quarantine import quarantine
 from forebay.buffer.reader import Damage, LogReader
 from forebay.buffer.subscriptions import abandon, subscribe
@@ -81,6 +82,7 @@ class Store:
         self.options = options
         self._lock = db.Lock(options.path)
         self._writer = Writer(options, self._publish_soon, wall, dedup_window)
+        self._packing = Packing(self._writer.submit)
         self._observe = observe
         self._ledger = Ledger("", 1)
         self._fault: str | None = None
@@ -113,12 +115,14 @@ class Store:
             ) from error
         self._ended = None
         self._writer.start()
+        self._packing.start()
 
     async def close(self) -> None:
         """Write what waits, and let go of the file. What is asked from now on is refused."""
         self._hand_over()
         self._ended = self._ended or "the buffer is closing"
         await self._connection.close()
+        await asyncio.to_thread(self._packing.stop)
         await asyncio.to_thread(self._writer.stop)
         self._give_up()
         self._lock.release()
@@ -257,7 +261,7 @@ class Store:
 
     def _hand_over(self) -> None:
         if self._line:
-            self._writer.submit(self._line)
+            self._packing.submit(self._line)
             self._line = []
 
     # ── after each commit ────────────────────────────────────────────────────────────────────
@@ -281,7 +285,12 @@ class Store:
             self._tidy.clear()
         self._set_fault(commit)
         for append in commit.appends:
-            append.finish()
+            try:
+                append.finish()
+            except Exception as error:  # noqa: BLE001  who waits behind it must be told all the same
+                self._loop.call_exception_handler(
+                    {"message": "nobody could be told what was stored", "exception": error}
+                )
         for write in commit.writes:
             write.committed()
         if commit.events or lost:
@@ -311,6 +320,7 @@ class Store:
     def _give_up(self) -> None:
         """Nothing will be written any more: tell who waits."""
         error = BufferUnavailable(self._ended)
+        self._packing.stop()
         for operation in [*self._writer.unwritten(), *self._line]:
             operation.lost(error)
         self._line = []

@@ -12,10 +12,10 @@ file says how far they go.
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, Final
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from forebay.buffer.cursors import Cursor
 from forebay.buffer.errors import BufferDamaged
@@ -25,7 +25,11 @@ from forebay.buffer.segment import Row
 _MOST_UNCOUNTED: Final = 64
 """Segments that may be missing in the counters: as many are looked at when the file is opened."""
 
-_INSERT_SEGMENT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_ROWS_AT_ONCE: Final = 16
+"""Segments that one statement inserts."""
+
+_INSERT_SEGMENTS = "INSERT INTO segments VALUES "
+_SEGMENT = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_STREAM = "INSERT INTO streams (name, events_total, stored) VALUES (?, 0, 0) RETURNING id"
 _UPDATE_STREAM = "UPDATE streams SET events_total = ?, stored = ? WHERE id = ?"
 _UPDATE_LOG = "UPDATE log SET next_seq = ?, quarantined = ?"
@@ -61,10 +65,41 @@ class Transaction:
     """Reads through its own changes to the ledger below."""
 
     def __init__(self, database: sqlite3.Connection, ledger: Ledger) -> None:
-        self.database = database
         self.changes = Changes()
+        self._database = database
         self._ledger = ledger
         self._only_appends = True
+        self.begun = False
+        """Whether it is more than one statement that appends."""
+        self._rows: list[Row] = []
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection, within the transaction."""
+        if not self.begun:
+            self.begun = True
+            self._database.execute("BEGIN IMMEDIATE")
+        self._write_rows()
+        return self._database
+
+    def commit(self) -> None:
+        """Make it last. A few segments alone are a transaction of one statement.
+
+        Python gives up its lock for every call of SQLite's, and gets it back when the event loop
+        lets go of its own: with four calls in the place of one a commit takes twice as long.
+        """
+        if self.begun or len(self._rows) > _ROWS_AT_ONCE:
+            self.database.execute("COMMIT")
+        else:
+            self._write_rows()
+
+    def _write_rows(self) -> None:
+        rows, self._rows = self._rows, []
+        for first in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[first : first + _ROWS_AT_ONCE]
+            values = chain.from_iterable(map(astuple, some))
+            statement = _INSERT_SEGMENTS + ", ".join([_SEGMENT] * len(some))
+            self._database.execute(statement, tuple(values))
 
     @property
     def next_seq(self) -> int:
@@ -97,13 +132,8 @@ class Transaction:
 
     def insert(self, stream: str, row: Row) -> None:
         """Append a segment, and count it for its stream and the sinks that take it."""
-        self.database.execute(
-            _INSERT_SEGMENT,
-            (
-                row.first_seq, row.events, row.stream, row.received_at, row.size, row.checksum,
-                row.attributes, row.data,
-            ),
-        )  # fmt: skip
+        self._rows.append(row)
+        self.changes.grown += row.space
         self.appended(stream, row.first_seq, row.events, row.size, row.received_at)
 
     def appended(self, stream: str, first: int, events: int, size: int, at: float) -> None:
@@ -176,7 +206,7 @@ class Transaction:
         )
 
     def finish(self, *, counted: bool = False) -> None:
-        """Write the counters where it is time to, or where it is asked for. The caller commits."""
+        """Write the counters where it is time to, or where it is asked for."""
         earlier, changes = self._ledger.uncounted, self.changes
         waiting = earlier.segments + changes.segments
         if self._only_appends and waiting < _MOST_UNCOUNTED and not counted:

@@ -217,7 +217,6 @@ class Writer:
         began, database = time.perf_counter(), self._connection()
         transaction = Transaction(database, self._ledger)
         point("commit.begin")
-        database.execute("BEGIN IMMEDIATE")
         commit.slices = self._appender.append(
             transaction, commit.appends, self._wall(), self._ledger.used_bytes
         )
@@ -225,7 +224,7 @@ class Writer:
             write.write(transaction)
         transaction.finish()
         point("commit.inserted")
-        database.execute("COMMIT")
+        transaction.commit()
         point("commit.committed")
         commit.events = transaction.next_seq - self._ledger.next_seq
         used = self._finish(transaction, commit)
@@ -236,10 +235,12 @@ class Writer:
 
     def _finish(self, transaction: Transaction, commit: Commit) -> int:
         """Merge a committed transaction, here and (with `commit`) on the loop; bytes it added."""
-        before = self._ledger.used_bytes
-        transaction.changes.used_bytes = db.used_bytes(self._connection())
-        self._ledger.merge(transaction.changes)
-        commit.changes = transaction.changes
+        before, changes = self._ledger.used_bytes, transaction.changes
+        changes.used_bytes = (
+            db.used_bytes(self._connection()) if transaction.begun else before + changes.grown
+        )
+        self._ledger.merge(changes)
+        commit.changes = changes
         return self._ledger.used_bytes - before
 
     def _look_what_is_due(self, commit: Commit) -> None:
@@ -272,9 +273,8 @@ class Writer:
             return
         with contextlib.suppress(sqlite3.Error):  # `load` can do without
             transaction = Transaction(self._database, self._ledger)
-            self._database.execute("BEGIN IMMEDIATE")
             transaction.finish(counted=True)
-            self._database.execute("COMMIT")
+            transaction.commit()
 
     # ── when the disk refuses ────────────────────────────────────────────────────────────────
 

@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
@@ -35,12 +36,16 @@ from forebay.daemon.reload import Reload
 from forebay.daemon.settings import Settings, SettingsError, SinkSettings, parse_address, secrets
 from forebay.daemon.status import Status
 
+_SWITCH_SECONDS: Final = 0.0005
+"""After how long a thread gives up Python's lock where another waits for it. The writer and the
+threads that make rows would else keep an answer, and each other, waiting ten times as long."""
 _INGEST_DRAIN_SECONDS: Final = 5.0
 """How long requests that were read may wait for their commit once a stop was asked for."""
 
 
 def run(settings: Settings, load: Callable[[], Settings]) -> int:
     """Run until SIGTERM or SIGINT; the exit status. SIGHUP takes over what `load` reads then."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
     # Nobody reads these series, and they double the answer.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     return uvloop.run(_main(settings, load))

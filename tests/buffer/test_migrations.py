@@ -4,8 +4,9 @@ import sqlite3
 from importlib import resources
 
 import pytest
+from msgspec.structs import astuple
 
-from forebay.buffer import BufferOptions, Durability, Outcome, Reading, Store
+from forebay.buffer import BufferOptions, Durability, Entry, Outcome, Reading, Store
 from forebay.buffer.segment import Packer
 
 SCRIPTS = sorted(
@@ -25,12 +26,11 @@ def old_file(options: BufferOptions, version: int) -> None:
         database.executescript(script.read_text(encoding="utf-8"))
         database.execute(f"PRAGMA user_version = {number}")
     payload = b"\n".join(b'{"n":%d}' % n for n in range(5))
-    row = Packer().pack(payload, None, first_seq=1, events=5, stream=1, received_at=1.0)
-    header = (row.first_seq, row.events, row.stream, row.received_at, row.size, row.checksum)
+    [piece] = Packer().pack(Entry("a", payload, 5))
     database.execute("INSERT INTO log VALUES (1, 'old', 6, 0)")
     database.execute("INSERT INTO streams VALUES (1, 'a', 5, 5)")
     database.execute(
-        "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*header, row.attributes, row.data)
+        "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(piece.at(1, 1, 1.0))
     )
     database.execute(
         "INSERT INTO sinks (name, streams, cursor, done, routed, replayed, delivered, "

@@ -3,7 +3,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import fields, replace
 
-from forebay.buffer import BufferDamaged, Slice
+from forebay.buffer import BufferDamaged, Entry, Slice
 from forebay.buffer.segment import MAX_SIZE, Packer, Row, chunks, unpack
 
 texts = st.text(max_size=12)
@@ -21,14 +21,8 @@ def slices(draw: st.DrawFn) -> Slice:
 
 
 def packed(slice_: Slice) -> Row:
-    return Packer().pack(
-        slice_.payload,
-        slice_.attributes,
-        first_seq=slice_.first_seq,
-        events=slice_.count,
-        stream=7,
-        received_at=slice_.received_at,
-    )
+    [piece] = Packer().pack(Entry("orders", slice_.payload, slice_.count, slice_.attributes))
+    return piece.at(slice_.first_seq, 7, slice_.received_at)
 
 
 @given(slices())
@@ -65,7 +59,8 @@ def test_attributes_that_vanish_are_found() -> None:
 def test_bytes_that_match_their_checksum_and_are_no_segment_are_damage() -> None:
     careless = Packer()
     careless._compress = lambda data: data
-    row = careless.pack(b"{}", None, first_seq=1, events=1, stream=7, received_at=1.5)
+    [piece] = careless.pack(Entry("orders", b"{}", 1))
+    row = piece.at(1, 7, 1.5)
     with pytest.raises(BufferDamaged, match="segment 1"):
         unpack(row, "orders")
 

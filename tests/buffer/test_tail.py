@@ -163,7 +163,8 @@ class _Twins:
 
     async def read(self, events: int, size: int) -> None:
         one, two = await read(self.memory, events, size), await read(self.file, events, size)
-        assert (one.first, one.last, events_of(one)) == (two.first, two.last, events_of(two))
+        # Which of the events that others take a stretch reaches over may differ.
+        assert events_of(one) == events_of(two)
 
     async def ahead(self, events: int, size: int) -> None:
         await self.memory.ahead(events, size)
