@@ -66,22 +66,21 @@ class Maintenance:
         self, database: sqlite3.Connection, ledger: Ledger, wall: float, *, idle: bool
     ) -> Transaction | None:
         """Do one thing that is due; the transaction if it was one, committed."""
-        transaction = None
-        step = self._step(ledger, wall)
-        if step is not None:
-            with _unsynced(database, self._options.durability):
-                transaction = _commit(database, ledger, step)
-            self._vacuum_due = True
-        elif idle and self._vacuum_due:
-            with _unsynced(database, self._options.durability):
-                pages = retention.vacuum(database, waiting=ledger.oldest_at > 0)
-            self._vacuum_due = pages == retention.VACUUM_PAGES
-            self.wal_pages += pages
         if self._checkpoint_due(idle=idle):
             left = retention.checkpoint(database)
             # Pages that a reader still needs are tried again after the next commits.
             self.wal_pages = min(left, CHECKPOINT_IDLE - 1)
-        return transaction
+            return None
+        step = self._step(ledger, wall)
+        with _unsynced(database, self._options.durability):
+            if step is not None:
+                self._vacuum_due = True
+                return _commit(database, ledger, step)
+            if idle and self._vacuum_due:
+                pages = retention.vacuum(database, waiting=ledger.oldest_at > 0)
+                self._vacuum_due = pages == retention.VACUUM_PAGES
+                self.wal_pages += pages
+        return None
 
     def _checkpoint_due(self, *, idle: bool) -> bool:
         return self.wal_pages >= (CHECKPOINT_IDLE if idle else CHECKPOINT_BUSY)
@@ -103,8 +102,7 @@ class Maintenance:
         return None
 
     def _trim_due(self, ledger: Ledger) -> bool:
-        moved = ledger.first_seq > self._trimmed_to
-        return bool(ledger.sinks) and (self._trim_again or moved)
+        return bool(ledger.sinks) and (self._trim_again or ledger.first_seq > self._trimmed_to)
 
     def _trim(self, below: int) -> Step:
         def step(transaction: Transaction) -> bool:
@@ -115,8 +113,8 @@ class Maintenance:
         return step
 
     def _letters_over(self, ledger: Ledger) -> bool:
-        kept = [sink for sink in ledger.sinks.values() if sink.dead_letters]
-        return sum(sink.dead_letter_bytes for sink in kept) > self._letters_bytes
+        kept = [sink.dead_letter_bytes for sink in ledger.sinks.values() if sink.dead_letters]
+        return sum(kept) > self._letters_bytes
 
     def _housekeep(self, wall: float) -> Step:
         def step(transaction: Transaction) -> bool:

@@ -19,7 +19,7 @@ from forebay.buffer.transaction import Transaction, oldest_at
 
 _BITE_SEGMENTS: Final = 256
 _BITE_BYTES: Final = 1024 * 1024
-VACUUM_PAGES: Final = 256
+VACUUM_PAGES: Final = 64
 _VACUUM_FROM: Final = 256
 """Free pages that are kept for the next events rather than given back."""
 

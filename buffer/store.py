@@ -9,11 +9,11 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import aiosqlite
+import msgspec
 from msgspec.structs import replace
 
 from forebay.buffer import database as db
@@ -58,13 +58,12 @@ class _Change(Protocol):
     def __call__(self, transaction: Transaction, selection: Selection, limit: int) -> Progress: ...
 
 
-@dataclass(frozen=True, slots=True)
-class CommitStats:
+class CommitStats(msgspec.Struct, frozen=True):
     """One commit as a metric sees it."""
 
     events: int
     seconds: float
-    lost: Mapping[tuple[str, Outcome], int] = field(default_factory=dict)
+    lost: Mapping[tuple[str, Outcome], int]
     """Events dropped and expired, by sink and outcome."""
 
 
@@ -275,7 +274,8 @@ class Store:
         if commit.reloaded is not None:
             self._ledger = commit.reloaded
             self._tail.clear()
-        lost = self._ledger.losses(commit.changes)
+        # A commit that wrote no counters only appended.
+        lost = self._ledger.losses(commit.changes) if commit.changes.counted else {}
         grown = self._grown(before, commit)
         self._ledger.merge(commit.changes)
         self._tail.extend(commit.slices)

@@ -13,9 +13,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from math import inf
 from typing import Final
+
+import msgspec
 
 from forebay.buffer import database as db
 from forebay.buffer.appender import Appender, refusal
@@ -42,14 +43,13 @@ _FREED_PER_PAGE: Final = 4 * db.PAGE_SIZE
 """Bytes freed for which a page of free list and tree is written. An estimate."""
 
 
-@dataclass(slots=True)
-class Commit:
+class Commit(msgspec.Struct):
     """What the writer tells the event loop after each group."""
 
-    changes: Changes = field(default_factory=Changes)
-    appends: list[Append] = field(default_factory=list)
-    writes: list[Write] = field(default_factory=list)
-    slices: list[Slice] = field(default_factory=list)
+    changes: Changes = msgspec.field(default_factory=Changes)
+    appends: list[Append] = msgspec.field(default_factory=list)
+    writes: list[Write] = msgspec.field(default_factory=list)
+    slices: list[Slice] = msgspec.field(default_factory=list)
     """The events that were stored, for those who read the end of the log."""
     events: int = 0
     seconds: float = 0.0
