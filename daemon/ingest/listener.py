@@ -34,7 +34,6 @@ class Listener:
         """Take connections from now on."""
         self._loop = asyncio.get_running_loop()
         self._resume()
-        self._tick()
 
     def stop(self) -> None:
         """Take no more; those that are open stay."""
@@ -67,7 +66,14 @@ class Listener:
             connection.sweep(now)
 
     def _tick(self) -> None:
+        del self._timers["sweep"]
         self.sweep()
+        self._tick_later()
+
+    def _tick_later(self) -> None:
+        """Sweep now and then: while there is anybody, so that who serves nobody sleeps."""
+        if "sweep" in self._timers or not self._connections:
+            return
         options = self._desk.options
         timeouts = (options.header_timeout, options.body_timeout, options.idle_timeout)
         wait = min(1.0, min(timeouts).total_seconds() / _SWEEPS_PER_TIMEOUT)
@@ -93,6 +99,7 @@ class Listener:
         client.settimeout(0)
         connection = Connection(self._desk, self._gone)
         self._connections.add(connection)
+        self._tick_later()
         task = self._loop.create_task(self._connect(client, connection))
         self._openings.add(task)
         task.add_done_callback(self._openings.discard)

@@ -23,7 +23,7 @@ print(json.dumps({
 """
 DAEMON = {"forebay.daemon.app", "aiohttp.web", "structlog", "pydantic", "uvloop"}
 OTHERS = (
-    *("rich.table", "rich.progress"),  # for other commands
+    "rich.progress",  # for other commands
     *(f"forebay.daemon.cli.{name}" for name in ("check", "send", "status", "tables", "emulate")),
     "forebay.sinks.powerbi.emulator",
 )
