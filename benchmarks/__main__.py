@@ -1,9 +1,10 @@
-"""`make bench`: every benchmark, one table; as JSON in .run/bench.json.
+"""`make bench`: every benchmark, one table; as JSON in .run/bench.json, in docs/performance.md.
 
-`python -m benchmarks NAME…` runs some of them alone.
+`python -m benchmarks NAME…` runs some of them alone, and leaves the document as it is.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from benchmarks import (
     three_ways,
 )
 from benchmarks import machine as bare_machine
+from benchmarks.document import update
 from benchmarks.report import Row, keep, machine, show
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
@@ -59,9 +61,13 @@ def main() -> None:
     if unknown := set(names) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     where = machine(Path(tempfile.gettempdir()))
+    # So that the programs under test are ended too.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     rows = uvloop.run(measure(names or list(BENCHMARKS)))
     show(rows, ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in where.items()))
     keep(rows, where, Path(".run/bench.json"))
+    if not names:
+        update(rows, where)
 
 
 if __name__ == "__main__":

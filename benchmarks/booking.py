@@ -11,19 +11,22 @@ JSON = "application/json"
 _DICE = random.Random(11)  # noqa: S311  the same bodies in every run
 
 
-def booking() -> bytes:
-    """One event of 135 bytes, its id as random as a uuid4."""
+USERS = 10_000
+
+
+def booking(users: int = USERS) -> bytes:
+    """One event of 135 bytes, of one of so many users, its id as random as a uuid4."""
     identity = UUID(int=_DICE.getrandbits(128), version=4)
     return (
         b'{"booking_id":"%s","date":"2026-11-22","session_id":"s-%04d",'
         b'"user_id":"u-%04d","status":"RESERVED"}'
-        % (str(identity).encode(), _DICE.randrange(10_000), _DICE.randrange(10_000))
+        % (str(identity).encode(), _DICE.randrange(users), _DICE.randrange(users))
     )
 
 
-def lines(count: int) -> bytes:
+def lines(count: int, users: int = USERS) -> bytes:
     """NDJSON."""
-    return b"\n".join(booking() for _ in range(count))
+    return b"\n".join(booking(users) for _ in range(count))
 
 
 def array(count: int) -> bytes:

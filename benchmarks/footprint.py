@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 from benchmarks.backlog import SINK, arrival, delivered, put_in
-from benchmarks.booking import booking
-from benchmarks.load import Latencies, open_loop, post
+from benchmarks.booking import NDJSON, booking, lines
+from benchmarks.load import Latencies, fill, open_loop, post
 from benchmarks.processes import Forebay, Program, forebay, http_sink, program
 from benchmarks.report import Row, Target
 from benchmarks.start import closed_port, seconds_to_ready
 
-FEW, MANY = 3_000_000, 10_000_000
+FEW_OF_ONE, FEW, MANY = 1_000_000, 3_000_000, 10_000_000
 STARTS = 5
 PER_SECOND = 100.0
 _STRETCH = 400
@@ -30,13 +30,30 @@ _PATIENCE = 60.0
 async def run() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as temporary:
         full, empty = _folder(temporary, "full"), _folder(temporary, "empty")
-        return [*await _waiting(full), await _starts(full, empty), *await _given_back(full)]
+        return [
+            await _one_user(),
+            *await _waiting(full),
+            await _starts(full, empty),
+            *await _given_back(full),
+        ]
 
 
 def _folder(parent: str, name: str) -> Path:
     folder = Path(parent, name)
     folder.mkdir()
     return folder
+
+
+async def _one_user() -> Row:
+    """As little as bookings can differ: nothing is random in them but the id."""
+    requests = [post(lines(1000, users=1), NDJSON) for _ in range(20)]
+    with closed_port() as nobody:
+        async with forebay(_sinks(Program(nobody, 0))) as daemon:
+            await fill(daemon.port, requests, FEW_OF_ONE // 1000)
+            await asyncio.sleep(_SETTLE)
+            disk = daemon.disk_bytes() / FEW_OF_ONE
+    what = f"disk, {FEW_OF_ONE:,} bookings of one user waiting"
+    return Row(what, "B/event", [disk], target=Target(at_most=20))
 
 
 # ── waiting ──────────────────────────────────────────────────────────────────────────────────────
@@ -50,7 +67,12 @@ async def _waiting(directory: Path) -> list[Row]:
             disk = daemon.disk_bytes() / MANY
     limit = Target(at_most=90, of_figure=True)
     return [
-        Row(f"disk, {MANY:,} events waiting", "B/event", [disk], target=Target(at_most=20)),
+        Row(
+            f"disk, {MANY:,} bookings of 10,000 users waiting",
+            "B/event",
+            [disk],
+            target=Target(at_most=20),
+        ),
         Row(f"memory (RSS), {FEW:,} events waiting", "MB", [few], target=Target(at_most=90)),
         Row(f"memory (RSS), {MANY:,} events waiting", "MB", [many], f"{FEW:,}", [few], limit),
     ]
