@@ -1,4 +1,4 @@
-"""Putting entries into the log: one segment per stream, for all that wait at once."""
+"""Putting entries into the log: all that wait of a stream at once, what is small in one segment."""
 
 from collections.abc import Sequence
 from itertools import chain
