@@ -16,7 +16,7 @@ POINTS: Final = frozenset(
     {
         # a commit of the writer
         "commit.begin",
-        "commit.inserted",
+        "commit.inserted",  # all but what a commit that only appends writes with its end
         "commit.committed",
         # what is in one: before its COMMIT
         "dead_letters.buried",

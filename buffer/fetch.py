@@ -17,8 +17,10 @@ _FEWEST_ROWS: Final = 16
 _MOST_ROWS: Final = 2048
 """Segments looked at by one query: at first, and at most."""
 _INLINE_ROWS: Final = 16
-_INLINE_BYTES: Final = 8 * 1024
+_INLINE_BYTES: Final = 64 * 1024
 """Up to here, unpacking on the event loop is quicker than handing it to a thread."""
+
+_SIZE: Final = Row.__struct_fields__.index("size")
 
 # The headers of the segments ahead tell how many of them are needed; only their blobs are read.
 # What a damaged column holds may be of any type and size: hence the casts, and `total`, which
@@ -193,7 +195,8 @@ class _Query:
 
 
 async def _unpack_all(rows: Sequence[Any], names: Mapping[int, str]) -> Found:
-    if len(rows) <= _INLINE_ROWS and sum(len(row[-1]) for row in rows) <= _INLINE_BYTES:
+    # `size`: a little that is compressed may be a lot. A damaged one decides nothing else.
+    if len(rows) <= _INLINE_ROWS and sum(row[_SIZE] for row in rows) <= _INLINE_BYTES:
         return _unpack(rows, names)
     return await asyncio.to_thread(_unpack, rows, names)
 

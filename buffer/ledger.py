@@ -1,8 +1,8 @@
 """The ledger: what the log knows about its streams and sinks, without reading any event.
 
-The writer changes it in the same transaction as the events, and hands each commit's `Changes` to
-the event loop, which keeps a copy of its own: so what the loop shows is always the state after one
-commit, never between two.
+The writer changes it in the same transaction as the events (what a segment alone adds to it may be
+written later), and hands each commit's `Changes` to the event loop, which keeps a copy of its own:
+so what the loop shows is always the state after one commit, never between two.
 """
 
 from enum import StrEnum
@@ -101,7 +101,7 @@ class Changes(msgspec.Struct):
     """What commits changed; a None means that they did not."""
 
     segments: int = 0
-    """Segments that were appended, if nothing else was done: `counted` tells."""
+    """Segments that were appended."""
     grown: int = 0
     """Bytes of pages that these take at most."""
     counted: bool = False

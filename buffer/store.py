@@ -1,6 +1,7 @@
 """The buffer as everybody else sees it: append, read, settle.
 
-append ──► writer ──► segments ──► reader ──► (delivery) ──► settle ──► writer
+append ──► packing ──► writer ──► segments ──► reader ──► (delivery) ──► settle ──► writer
+                          └─────► tail ──────────▲
 """
 
 import asyncio
@@ -253,7 +254,7 @@ class Store:
         if self._ended is not None:
             operation.lost(BufferUnavailable(self._ended))
             return
-        # What comes in one turn of the event loop goes to the writer in one piece.
+        # What comes in one turn of the event loop is handed on together.
         if not self._line:
             self._loop.call_soon(self._hand_over)
         self._line.append(operation)
@@ -285,19 +286,22 @@ class Store:
             self._tidy.clear()
         self._set_fault(commit)
         for append in commit.appends:
-            try:
-                append.finish()
-            except Exception as error:  # noqa: BLE001  who waits behind it must be told all the same
-                self._loop.call_exception_handler(
-                    {"message": "nobody could be told what was stored", "exception": error}
-                )
+            self._tell(append.finish)
         for write in commit.writes:
-            write.committed()
+            self._tell(write.committed)
         if commit.events or lost:
             self._observe(CommitStats(commit.events, commit.seconds, lost))
         for name in grown:
-            if name in self._listeners:
+            if name in self._listeners and name in self._ledger.sinks:
                 self._listeners[name](self._ledger.sinks[name])
+
+    def _tell(self, who: Callable[[], None]) -> None:
+        """Who waits behind somebody that fails must be told all the same."""
+        try:
+            who()
+        except Exception as error:  # noqa: BLE001  see above
+            told = {"message": "what was stored could not be told", "exception": error}
+            self._loop.call_exception_handler(told)
 
     def _grown(self, before: Mapping[str, SinkState], commit: Commit) -> list[str]:
         """The sinks that something new waits for."""
@@ -313,16 +317,16 @@ class Store:
         self._fault = commit.fault and f"the disk refuses writes: {commit.fault}"
         if commit.crash is not None:
             self._ended = f"the writer has failed: {commit.crash!r}"
-            self._give_up()
             if not self.crashed.done():
                 self.crashed.set_exception(commit.crash)
+            self._give_up()
 
     def _give_up(self) -> None:
         """Nothing will be written any more: tell who waits."""
         error = BufferUnavailable(self._ended)
         self._packing.stop()
         for operation in [*self._writer.unwritten(), *self._line]:
-            operation.lost(error)
+            self._tell(partial(operation.lost, error))
         self._line = []
         self._tidy.set()
 
@@ -335,6 +339,10 @@ class Store:
     def watch(self, sink: str, listener: Listener) -> None:
         """Call `listener` after each commit with something new for `sink`; the newest is called."""
         self._listeners[sink] = listener
+
+    def unwatch(self, sink: str) -> None:
+        """Call nobody for that sink any more."""
+        self._listeners.pop(sink, None)
 
     async def dead_letters(self, selection: Selection, limit: int) -> list[DeadLetter]:
         """The next dead letters, in the order of their ids.

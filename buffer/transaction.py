@@ -1,4 +1,4 @@
-"""One transaction of the log: rows are written as it goes, counters once at its end.
+"""One transaction of the log: rows as it goes, segments when they are needed, counters at its end.
 
 A transaction reads the ledger and never changes it: what it changed is in `changes`, which is
 merged when, and only when, the commit succeeded.
@@ -141,7 +141,7 @@ class Transaction:
         changes = self.changes
         changes.segments += 1
         changes.next_seq = first + events
-        if not self._ledger.oldest_at and changes.oldest_at is None:
+        if not (self._ledger.oldest_at if changes.oldest_at is None else changes.oldest_at):
             changes.oldest_at = at
         before = self.stream(stream)
         total, stored = before.events_total + events, before.stored + events
@@ -292,6 +292,7 @@ def _uncounted(database: sqlite3.Connection, ledger: Ledger) -> Changes:
         believed = count if count is not None and 1 <= count <= (size or 0) else 1
         events = believed if next_first is None else next_first - first
         if stream is None:
+            transaction.changes.segments += 1
             transaction.changes.next_seq = first + events
         else:
             transaction.appended(stream, first, events, size or 0, at or 0.0)

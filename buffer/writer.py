@@ -1,6 +1,6 @@
 """The writer: one thread, and the only one that writes or checkpoints.
 
-    submit ──► queue ──► gather all that waits ──► one transaction, one sync ──► publish
+    packing ──► queue ──► gather all that waits ──► one transaction, one sync ──► publish
                               ▲                                                    │
                               └──────── a bite of trim, vacuum, checkpoint ◄───────┘
 
@@ -138,7 +138,7 @@ class Writer:
                 operations = self._gather()
                 if operations or self._kept or self._database is None:
                     self._write(operations)
-                else:  # woken by time alone, which may have made something due
+                else:  # woken by time, which may have made something due
                     self._tidy = False
                 if self._database is not None and not self._tidy:
                     self._maintain(idle=self._queue.empty())
@@ -292,7 +292,7 @@ class Writer:
 
     def _at_limit(self) -> bool:
         try:
-            pages = self._connection().execute("PRAGMA page_count").fetchone()[0]
+            pages = db.file_pages(self._connection())
         except sqlite3.Error:
             return False
         return bool(pages * db.PAGE_SIZE >= self._options.max_bytes)

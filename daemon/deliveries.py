@@ -95,6 +95,7 @@ class Deliveries:
             async with asyncio.timeout_at(deadline + _FLUSH_SECONDS):
                 await self._around.store.flush()
         for name in names:
+            self._around.store.unwatch(name)
             del self.sinks[name], self.pipelines[name]
 
     def _build(self, name: str) -> Pipeline:

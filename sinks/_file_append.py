@@ -84,7 +84,7 @@ def _mend_lines(file: BinaryIO, size: int) -> int:
     torn = tail[tail.rfind(b"\n") + 1 :]
     if not torn:
         return size
-    if torn.startswith(b"{") and not _is_json(torn):
+    if torn.lstrip(b" \t").startswith(b"{") and not _is_json(torn):
         _cut(file, size - len(torn))
         return size - len(torn)
     file.seek(0, os.SEEK_END)

@@ -11,7 +11,7 @@ from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
 
 PIECE: Final = 256 * 1024
-"""Bytes that are written at once, about: some 100 µs."""
+"""Bytes that are written at once, about: some 100 µs. What is one already may be longer."""
 
 
 class Body(payload.Payload):
@@ -40,7 +40,7 @@ class Body(payload.Payload):
 
 
 def lines(payloads: Iterable[bytes]) -> Iterator[bytes]:
-    """Each payload with a newline behind it, gathered to pieces of about PIECE bytes."""
+    """Each payload with a newline behind it, gathered to pieces of PIECE bytes at least."""
     group: list[bytes] = []
     size = 0
     for data in payloads:

@@ -9,13 +9,14 @@ strict order) or several.
 import asyncio
 import json
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 import structlog
 
-from forebay.buffer import Damage, Reading, SinkState
+from forebay.buffer import BufferFault, Damage, Reading, SinkState
 from forebay.buffer.crash import point
 from forebay.daemon.delivery.batcher import Batcher
 from forebay.daemon.delivery.breaker import State
@@ -110,7 +111,8 @@ class Pipeline:
         """Start what is due, or wait for it."""
         if not self._window.free:
             if self._batcher.full and not self._recorded:
-                await self._reader.ahead(*self._most())
+                with suppress(BufferFault):  # the `read` that gets there will tell
+                    await self._reader.ahead(*self._most())
             await self._clock.wait(self._wake, inf)
             return
         seconds = self._batcher.wait(self._clock.monotonic())
@@ -168,7 +170,8 @@ class Pipeline:
             await self._store.quarantine(reading)
             return None
         if not reading.slices:
-            if recorded is None:
+            # What came while the file was read lies behind `position`: the next step reads it.
+            if recorded is None and self._reader.position >= self._store.ledger.next_seq:
                 self._batcher.forget()
             self._store.settle(self.name, reading.first, reading.last, {})
             return None

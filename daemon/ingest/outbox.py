@@ -9,7 +9,7 @@ from forebay.daemon.ingest.responses import Reply, render
 
 
 class Outbox:
-    """Holds answers until those before them are ready, and writes all that are in one piece."""
+    """Holds answers until those before them are ready."""
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts

@@ -213,8 +213,13 @@ class Connection(Link):
         self._post = verdict
         if head.awaits_continue:
             self._outbox.put_raw(CONTINUE)
-        elif self._opening and not self._tail and not head.chunked:
+        elif self._may_be_known(head):
             self._known = learn(self._opening, verdict, router)
+
+    def _may_be_known(self, head: Head) -> bool:
+        """Whether this head means the same with any other length, and asks for no other answer."""
+        plain = not head.chunked and b"expect" not in head.fields
+        return bool(self._opening) and not self._tail and plain
 
     def _answer_head(self, head: Head, reply: Reply) -> None:
         bodiless = head.method == b"HEAD"

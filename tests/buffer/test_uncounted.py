@@ -75,3 +75,22 @@ async def test_a_damaged_count_of_an_uncounted_segment_reuses_no_seq(
     async with opened(left) as store:
         assert store.sink("all").routed == 10
         assert (await store.append(numbered("s", 1))).first_seq == 16
+
+
+async def test_a_sink_that_left_behind_a_segment_of_nobody_is_routed_nothing_more(
+    options: BufferOptions, tmp_path: Path
+) -> None:
+    async with opened(options) as store:
+        await store.subscribe("some", ("s",), start_now=False)
+        await store.append(numbered("s", 5))
+        left = image(options, tmp_path / "crash")
+    with closing(sqlite3.connect(left.path)) as database:
+        database.execute("UPDATE segments SET stream = 99")
+        database.commit()
+    async with opened(left) as store:
+        await store.abandon(())
+        await store.subscribe("other", ("*",), start_now=True)
+        await store.append(numbered("s", 1))
+        again = image(left, tmp_path / "again")
+    async with opened(again) as store:
+        assert (store.sink("some").routed, store.sink("other").routed) == (0, 1)

@@ -317,3 +317,12 @@ async def test_letters_over_their_share_go_before_what_is_done_with_is_trimmed(
         done = maintenance.bite(database, ledger, 0.0, idle=False)
         assert done is not None
         assert [sink.discarded for sink in done.sinks().values()] == [3]
+
+
+async def test_what_took_the_place_of_all_others_has_an_age(options: BufferOptions) -> None:
+    async with opened(limited(options, WhenFull.DROP_OLDEST)) as store:
+        await store.subscribe("all", ("*",), start_now=False)
+        await store.append(block(1, 400_000))
+        await store.append(block(2, 1_800_000))
+        assert store.sink("all").dropped == 1
+        assert store.ledger.oldest_at > 0

@@ -1,10 +1,14 @@
 """Reading ahead and sleeping: what costs nothing must change nothing."""
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from math import inf
 
 from delivery_kit import HANG, World, numbered
 
-from forebay.buffer import Outcome
+from forebay.buffer import Outcome, Store
 
 
 async def test_a_sink_that_hangs_is_not_woken_by_what_comes_in(world: World):
@@ -115,3 +119,53 @@ async def test_what_is_held_in_memory_for_a_sink_that_hangs_is_bounded(world: Wo
     place.release()
     await world.drained()
     assert place.stored == numbered(300)
+
+
+async def test_a_log_that_cannot_be_read_ahead_does_not_cut_off_the_send_under_way(world: World):
+    await world.store.subscribe("s", ("*",), start_now=False)
+    await world.post(*numbered(20))
+    await world.post(*numbered(10, start=20))
+    await world.reopen()  # so that they are read from the file
+    place = await world.add(batch={"max_events": 10})
+    place.answers(HANG, HANG)
+    await world.idle()
+    connection = world.store._connection
+    await connection.set_progress_handler(lambda: 1, 1)  # SQLite interrupts every query
+    place.release()
+    await world.idle()
+    assert world.pipelines["s"]._reader._ready_to == 21, "the rest was not read ahead"
+    assert (len(place.sent), place.hanging) == (2, 1)
+    await connection.set_progress_handler(None, 0)
+    place.release()
+    await world.drained()
+    assert [len(sent.events) for sent in place.sent] == [10, 10, 10]
+    assert place.stored == numbered(30)
+    world.check_accounts()
+
+
+@asynccontextmanager
+async def held_up(store: Store) -> AsyncIterator[None]:
+    """Reads of the file wait in line behind a query, which ends when this does."""
+    go_on = threading.Event()
+    await store._connection.create_function("hold_up", 0, go_on.wait)
+    query = asyncio.create_task(store._connection.execute_fetchall("SELECT hold_up()"))
+    try:
+        yield
+    finally:
+        go_on.set()
+        await query
+
+
+async def test_what_comes_while_a_read_finds_that_all_has_expired_is_not_forgotten(world: World):
+    await world.store.subscribe("s", ("*",), start_now=False)
+    await world.post(b"[0]")
+    await world.reopen()  # so that it is read from the file
+    async with held_up(world.store):
+        place = await world.add(batch={"linger": 0})
+        world.store.settle("s", 1, 1, {Outcome.EXPIRED: 1})
+        await world.post(b"[1]")
+        assert (place.opened, world.clock.waiting) == (1, 0), "the read is under way"
+    await world.drained()
+    assert place.stored == [b"[1]"]
+    assert world.state().expired == 1
+    world.check_accounts()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -154,6 +155,18 @@ async def test_a_head_that_asks_for_more_becomes_known(
         await until(lambda: served.log.entries)
         (connection,) = connections(served)
         assert connection._known is None
+        await reader.readuntil(b"success")
+
+
+async def test_who_asks_to_continue_is_told_so_also_behind_an_empty_body(kitchen: Kitchen) -> None:
+    head: dict[str, Any] = {"headers": (b"Expect: 100-continue",), "content_type": LINES}
+    async with kitchen.served() as served:
+        reader, writer = await served.connect()
+        writer.write(request(b"", **head))
+        await reader.readuntil(b"null}")
+        writer.write(request(EVENT, **head)[: -len(EVENT)])
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(EVENT)
         await reader.readuntil(b"success")
 
 

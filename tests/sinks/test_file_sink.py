@@ -124,6 +124,7 @@ async def test_a_new_window_begins_a_new_file_also_after_a_restart(
 TAILS = [
     (b'{"a":1}\n{"torn": tr', b'{"a":1}\n'),
     (b'{"torn', b""),
+    (b'{"a":1}\n \t{"torn": tr', b'{"a":1}\n'),
     (b'{"a":1}\n{"whole":1}', b'{"a":1}\n{"whole":1}\n'),
     (b'{"a":1}\n\0\0\0', b'{"a":1}\n\0\0\0\n'),
     (b"somebody's notes", b"somebody's notes\n"),
