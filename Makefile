@@ -34,11 +34,7 @@ check: lint  ## everything that CI runs: lint and the tests with branch coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
-$(BIN)/.bench: $(BIN)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
-	@touch $@
-
-bench: $(BIN)/.bench  ## run the benchmarks and print a table of ratios
+bench: $(BIN)/.installed  ## run the benchmarks and print a table of ratios
 	$(BIN)/python -m benchmarks
 
 format: $(BIN)/.installed  ## format the code and mend what the linter can mend

@@ -45,7 +45,7 @@ class Curve:
 
 async def run() -> list[Row]:
     if find_spec("matplotlib") is None:
-        print("curves: matplotlib is missing (pip install '.[bench]'): left out", file=sys.stderr)
+        print("curves: matplotlib is missing (pip install '.[dev]'): left out", file=sys.stderr)
         return []
     return [*await _connections(), *await _body_sizes(), *await _backlog()]
 
