@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 from benchmarks.plots import Line, Panel, draw
 
-
 PANEL = Panel("events/s", [Line("forebay", [1, 64, 512], [3e3, 4e4, 4.1e4])])
 
 
