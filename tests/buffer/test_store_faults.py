@@ -211,8 +211,9 @@ async def test_a_fault_of_ours_in_the_writer_leaves_nobody_waiting(options: Buff
     store = Store(options)
     await store.open()
     await store.append(numbered("s", 1))
-    together = [store.append(numbered("s", 1)), asyncio.ensure_future(store._call(broken))]
-    await asyncio.sleep(0)
+    asked = asyncio.ensure_future(store._call(broken))
+    await asyncio.sleep(0)  # it is in line, and what follows in this turn is handed on with it
+    together = [store.append(numbered("s", 1)), asked]
     results = await asyncio.gather(*together, return_exceptions=True)
     assert [type(result) for result in results] == [BufferUnavailable, BufferUnavailable]
     with pytest.raises(KeyError):
