@@ -1,8 +1,7 @@
 """The same bodies to Fluent Bit and Vector, where they are installed, their buffers on disk.
 
 Each feeds a sink that only counts, at its strictest setting: Fluent Bit with file-system storage
-and `storage.sync full`, Vector with a disk buffer and end-to-end acknowledgements. Neither brings
-an event to the disk before it answers; forebay does.
+and `storage.sync full`, Vector with a disk buffer and end-to-end acknowledgements.
 """
 
 import asyncio
