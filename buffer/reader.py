@@ -76,6 +76,8 @@ class LogReader:
                 if damage is not None and not taken and not self._ready:
                     return damage
                 if not self._ready:
+                    if damage is None and self._ready_to < self._ledger().next_seq:
+                        continue  # all of that was done meanwhile
                     break
             whole = self._take_whole(events, size, end)
             if whole:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from buffer_kit import entry, events_of, numbered, opened, read, rest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from forebay.buffer import BufferOptions, Durability, LogReader, Outcome, Slice, Store
@@ -120,6 +120,18 @@ steps = st.lists(
 )
 
 
+@example(
+    script=[
+        ("append", [("a", 1, False)], "hand over"),
+        ("read", 1, 1),
+        ("append", [("a", 1, False), ("c", 1, False), *[("a", 1, False)] * 2], "hand over"),
+        ("read", 1, 1),
+        ("ahead", 1, 1),
+        ("done", 1, 1),
+        ("read", 1, 1),
+    ],
+    max_bytes=600,
+)
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=steps, max_bytes=st.sampled_from((600, 2000, 100_000)))
 async def test_whatever_comes_from_memory_and_what_from_the_file_it_is_the_same(
