@@ -107,6 +107,8 @@ class Changes(msgspec.Struct):
     counted: bool = False
     """The counters in the file were brought up to date."""
     next_seq: int | None = None
+    stored_from: int | None = None
+    """No segment that begins below this seq is stored any more."""
     used_bytes: int | None = None
     oldest_at: float | None = None
     quarantined: int | None = None

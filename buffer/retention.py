@@ -50,6 +50,7 @@ def trim(transaction: Transaction, below: int) -> bool:
     if last is None:
         return False
     transaction.database.execute(_DELETE, (last,))
+    transaction.changes.stored_from = last + 1
     point("maintenance.trimmed")
     transaction.changes.oldest_at = oldest_at(transaction.database)
     return bitten == len(rows) == _BITE_SEGMENTS or size > _BITE_BYTES
@@ -77,6 +78,7 @@ def give_up_oldest(transaction: Transaction, outcome: Outcome, before: float = i
         transaction.put_sink(name, replace(sink, cursor=cursor))
     transaction.removed(stream, events)
     transaction.database.execute(_DELETE, (first,))
+    transaction.changes.stored_from = last + 1
     point("maintenance.expired")
     transaction.changes.oldest_at = oldest_at(transaction.database)
     return True

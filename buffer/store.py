@@ -280,6 +280,7 @@ class Store:
         grown = self._grown(before, commit)
         self._ledger.merge(commit.changes)
         self._tail.extend(commit.slices)
+        self._tail.follow(commit.changes)
         if commit.tidy:
             self._tidy.set()
         else:

@@ -8,11 +8,12 @@ It holds every event of its stretch, of whatever stream. Where events were not h
 begins anew behind the gap.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Final
 
+from forebay.buffer.ledger import Changes
 from forebay.buffer.segment import Slice
 
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -44,6 +45,13 @@ class Tail:
         if self._size > self._max_bytes:
             self._let_go(self._max_bytes * 3 // 4)  # rarely, and then many at once
 
+    def follow(self, changes: Changes) -> None:
+        """Let go of what was deleted from the log: a sink that gains streams must not find it."""
+        if changes.quarantined is not None:  # somewhere in the middle
+            self.clear()
+        if changes.stored_from is not None:
+            self._drop(bisect_left(self._slices, changes.stored_from, key=_first_seq))
+
     def clear(self) -> None:
         """Keep nothing."""
         self._slices.clear()
@@ -62,10 +70,14 @@ class Tail:
 
     def _let_go(self, size: int) -> None:
         """The oldest, until no more than `size` is left."""
-        count = 0
-        while self._size > size:
-            self._size -= _cost(self._slices[count])
+        count, left = 0, self._size
+        while left > size:
+            left -= _cost(self._slices[count])
             count += 1
+        self._drop(count)
+
+    def _drop(self, count: int) -> None:
+        self._size -= sum(map(_cost, self._slices[:count]))
         del self._slices[:count]
 
 

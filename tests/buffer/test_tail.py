@@ -4,11 +4,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from buffer_kit import entry, events_of, numbered, opened, read, rest
+from buffer_kit import drain, entry, events_of, numbered, opened, read, rest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from forebay.buffer import BufferOptions, Durability, LogReader, Outcome, Slice, Store
+from forebay.buffer import BufferOptions, Damage, Durability, LogReader, Outcome, Slice, Store
 from forebay.buffer.tail import Tail
 
 
@@ -104,6 +104,29 @@ async def test_what_is_got_ready_is_bounded(options: BufferOptions):
             assert 100 <= sum(part.count for part in reader._ready) < 107
         assert reader.position == 1, "nothing was handed out"
         assert [event.seq for event in await rest(reader)] == list(range(1, 351))
+
+
+async def test_what_is_deleted_is_not_read_from_memory_either(options: BufferOptions):
+    async with opened(options) as store:
+        await store.subscribe("all", ("b",), start_now=False)
+        await store.append(numbered("b", 4))
+        await store.subscribe("all", ("a",), start_now=False)  # these are dropped, and trimmed
+        await store.tidy()
+        await store.subscribe("all", ("b",), start_now=False)
+        assert store.sink("all").lag == 0
+        assert await drain(store, "all") == []
+
+
+async def test_what_is_set_aside_is_not_read_from_memory_either(options: BufferOptions):
+    async with opened(options) as store:
+        await store.subscribe("all", ("b",), start_now=False)
+        for _ in range(3):
+            await store.append(numbered("b", 2))
+        await store.subscribe("other", ("a",), start_now=False)
+        await store.quarantine(Damage(3, "a test"))
+        await store.subscribe("other", ("b",), start_now=False)
+        assert store.sink("other").lag == 4
+        assert [event.seq for event in await drain(store, "other")] == [1, 2, 5, 6]
 
 
 appends = st.lists(
